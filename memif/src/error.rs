@@ -1,0 +1,247 @@
+//! What can go wrong, by whose fault it is.
+//!
+//! [`ConfigError`] is the caller's. [`ControlError`] is what ends a connection or an attempt at one:
+//! [`PeerMisbehaved`] when the peer broke the protocol, [`PeerIncompatible`] when it keeps to it but
+//! wants what we do not have, [`Refusal`] when we said no, [`ControlError::Rejected`] when the peer
+//! did. [`ControlError::disconnect_reason`] is the one place that decides what a peer is told.
+
+pub use crate::control::{PeerIncompatible, PeerMisbehaved};
+
+use crate::control::Refusal;
+use crate::queue::LayoutError;
+use crate::wire::{Disconnect, MESSAGE_LEN, Message, Reason};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Bytes that are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// A message has another length than [`MESSAGE_LEN`].
+    #[error("message of {len} bytes, not {MESSAGE_LEN}")]
+    Length {
+        /// Length received, in bytes.
+        len: usize,
+    },
+    /// The number of the message's type means nothing.
+    #[error("unknown message type {number}")]
+    UnknownType {
+        /// Number received.
+        number: u16,
+    },
+}
+
+/// Why a connection ended, or did not come about.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The operating system refused a call.
+    #[error("{operation} failed")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The peer wants or offers something else than we.
+    #[error("peer is incompatible: {0}")]
+    PeerIncompatible(PeerIncompatible),
+    /// The peer broke the protocol.
+    #[error("peer misbehaved: {0}")]
+    PeerMisbehaved(PeerMisbehaved),
+    /// We turned the peer away.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The peer turned us away, or left with a reason.
+    #[error("rejected by peer: {text} (code {code})")]
+    Rejected {
+        /// The peer's code; usually 0.
+        code: u32,
+        /// The peer's reason.
+        text: Reason,
+    },
+    /// The peer closed the connection without a reason.
+    #[error("peer closed the connection")]
+    Disconnected,
+    /// The shared memory cannot be used.
+    #[error("shared memory")]
+    Layout(#[from] LayoutError),
+    /// Something did not happen in time.
+    #[error("timeout after {waited:?}")]
+    Timeout {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// We are configured in a way that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A method was called when it means nothing, such as an answer without a question.
+    #[error("{call} called out of order")]
+    OutOfOrder {
+        /// The method.
+        call: &'static str,
+    },
+}
+
+impl ControlError {
+    pub(crate) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, source }
+    }
+
+    pub(crate) fn errno(operation: &'static str) -> impl FnOnce(nix::errno::Errno) -> Self {
+        move |errno| Self::Io {
+            operation,
+            source: errno.into(),
+        }
+    }
+
+    /// What the peer is told. Says nothing about our own machine.
+    #[must_use]
+    pub fn disconnect_reason(&self) -> Reason {
+        match self {
+            Self::PeerIncompatible(why) => Reason::of(why),
+            Self::PeerMisbehaved(why) => Reason::of(why),
+            Self::Refused(why) => Reason::of(why),
+            Self::Layout(why) => Reason::of(why),
+            Self::Timeout { .. } => Reason::new("handshake timeout"),
+            Self::Io { .. } | Self::Config(_) | Self::OutOfOrder { .. } => {
+                Reason::new("internal error")
+            }
+            Self::Rejected { .. } | Self::Disconnected => Reason::default(),
+        }
+    }
+
+    pub(crate) fn closing_message(&self) -> Message {
+        Message::Disconnect(Disconnect {
+            code: 0,
+            text: self.disconnect_reason(),
+        })
+    }
+}
+
+impl From<PeerMisbehaved> for ControlError {
+    fn from(why: PeerMisbehaved) -> Self {
+        Self::PeerMisbehaved(why)
+    }
+}
+
+impl From<PeerIncompatible> for ControlError {
+    fn from(why: PeerIncompatible) -> Self {
+        Self::PeerIncompatible(why)
+    }
+}
+
+impl From<Refusal> for ControlError {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A secret does not fit its field.
+    #[error("secret of {len} bytes, at most {limit} fit")]
+    SecretTooLong {
+        /// Length given, in bytes.
+        len: usize,
+        /// Longest one, in bytes.
+        limit: usize,
+    },
+    /// A secret contains a NUL byte, at which peers stop comparing.
+    #[error("secret contains a NUL byte")]
+    SecretWithNul,
+    /// A socket address is too long for the kernel.
+    #[error("socket address {address:?} of {len} bytes, at most {limit} fit")]
+    AddressTooLong {
+        /// Address given.
+        address: String,
+        /// Its length, in bytes.
+        len: usize,
+        /// Longest one, in bytes.
+        limit: usize,
+    },
+    /// A socket address is empty, or contains a NUL byte.
+    #[error("socket address {address:?} is empty or contains a NUL byte")]
+    BadAddress {
+        /// Address given.
+        address: String,
+    },
+    /// A port string names another protocol.
+    #[error("port string {given:?} does not start with \"memif:\"")]
+    NotMemif {
+        /// What was given.
+        given: String,
+    },
+    /// A port string has an item that is not `key=value`.
+    #[error("{item:?} is not key=value")]
+    NotKeyValue {
+        /// The item.
+        item: String,
+    },
+    /// A port string has a key that means nothing.
+    #[error("unknown key {key:?}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
+    /// A port string sets a key twice.
+    #[error("key {key} given twice")]
+    DuplicateKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A port string sets a key that the role does not have.
+    #[error("key {key} means nothing with role={role}")]
+    NotForRole {
+        /// The key.
+        key: &'static str,
+        /// The role.
+        role: &'static str,
+    },
+    /// A value is not one of those that a key takes.
+    #[error("{key}={value}: expected {expected}")]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A number is out of range.
+    #[error("{key}={value} is out of range {min} to {max}")]
+    OutOfRange {
+        /// What the number sets.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// Smallest one.
+        min: u64,
+        /// Largest one.
+        max: u64,
+    },
+    /// An interface with this id exists already.
+    #[error("interface id {id} exists already")]
+    DuplicateId {
+        /// The id.
+        id: u32,
+    },
+    /// There is no interface with this id.
+    #[error("no interface with id {id}")]
+    UnknownId {
+        /// The id.
+        id: u32,
+    },
+    /// A running server or a file that is no socket has the socket's path.
+    #[error("{path:?}: {why}")]
+    AddressTaken {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        why: &'static str,
+    },
+}

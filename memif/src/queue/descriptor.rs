@@ -1,0 +1,49 @@
+//! The 16 bytes of a descriptor.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | flags: bit 0 NEXT, the packet continues in the next slot |
+//! | 2 | 2 | region |
+//! | 4 | 4 | length in bytes |
+//! | 8 | 4 | offset in the region, in bytes |
+//! | 12 | 4 | metadata, used by nobody: ignored, written as zero |
+//!
+//! Spec: memif.h `memif_desc_t`.
+
+const NEXT: u64 = 1;
+
+/// A descriptor, read once or to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Descriptor {
+    pub(super) more: bool,
+    pub(super) region: u16,
+    pub(super) len: u32,
+    pub(super) offset: u32,
+}
+
+impl Descriptor {
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the words apart")]
+    pub(super) fn from_words([low, high]: [u64; 2]) -> Self {
+        Self {
+            more: low & NEXT != 0,
+            region: (low >> 16) as u16,
+            len: (low >> 32) as u32,
+            offset: high as u32,
+        }
+    }
+
+    #[inline]
+    pub(super) fn to_words(self) -> [u64; 2] {
+        [
+            low_word(self.more, self.region, self.len),
+            u64::from(self.offset),
+        ]
+    }
+}
+
+/// The first 8 bytes: flags, region, length.
+#[inline]
+pub(super) fn low_word(more: bool, region: u16, len: u32) -> u64 {
+    u64::from(more) | u64::from(region) << 16 | u64::from(len) << 32
+}

@@ -1,0 +1,69 @@
+//! Leased bursts and the traits of a packet port.
+//!
+//! ```text
+//! let burst = rx.rx_burst(64)?;          // leases packets, oldest first; never blocks
+//! let mut out = tx.tx_burst(burst.slots())?;   // reserves free slots
+//! for packet in burst.packets() {
+//!     if out.push_packet(&packet).is_err() { break }   // one copy, ring to ring
+//! }
+//! let sent = out.commit();               // publishes: one store, at most one doorbell
+//! burst.release(sent);                   // returns these slots; the rest comes again
+//! ```
+//!
+//! Bursts are concrete types. A protocol fills them once a burst (one dynamic call through
+//! [`PacketRx`] or [`PacketTx`], or none through its own queue types) and takes them back when they
+//! are released or committed; in between nothing depends on the protocol. So a port that was named
+//! at run time costs nothing per packet, and any port forwards to any other with one copy.
+//!
+//! Both directions are named from our side: a receive queue delivers what the peer sent.
+
+mod forward;
+mod rx;
+mod tx;
+
+pub use forward::{Forwarded, forward};
+pub use rx::{ReleaseRx, Released, RxBatch, RxBurst, RxPacket};
+pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenSlot};
+
+use crate::error::QueueError;
+use crate::stats::{RxStats, TxStats};
+use std::os::fd::BorrowedFd;
+
+/// Slots that a burst holds unless its queue was configured for longer chains.
+pub const BURST_MAX: usize = 256;
+
+/// A queue that delivers packets. Queues are `Send`: each may live on a thread of its own.
+pub trait PacketRx: Send {
+    /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
+    /// system call. An empty ring is an empty burst.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the link went down or the peer broke the contract. Repeated for ever.
+    fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError>;
+
+    /// Asks the peer to ring the doorbell for the next packet, and returns whether packets are
+    /// waiting already: when `true`, do not sleep. Drains the doorbell, one system call.
+    ///
+    /// # Errors
+    /// As [`rx_burst`](Self::rx_burst).
+    fn arm(&mut self) -> Result<bool, QueueError>;
+
+    /// The doorbell, for the caller's poll set: readable once the peer rang after [`arm`](Self::arm).
+    fn doorbell(&self) -> BorrowedFd<'_>;
+
+    /// The counters now.
+    fn stats(&self) -> RxStats;
+}
+
+/// A queue that takes packets. Queues are `Send`: each may live on a thread of its own.
+pub trait PacketTx: Send {
+    /// Reserves up to `max` free slots. Never blocks, allocates, or makes a system call. A full
+    /// ring is an empty burst; a packet that fits no slot is chained over several.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the link went down or the peer broke the contract. Repeated for ever.
+    fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError>;
+
+    /// The counters now.
+    fn stats(&self) -> TxStats;
+}

@@ -1,0 +1,49 @@
+//! Forwarding from any port to any port.
+
+use super::{PacketRx, PacketTx, PushError};
+use crate::error::QueueError;
+
+/// What one call of [`forward`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forwarded {
+    /// Packets moved on.
+    pub packets: usize,
+    /// Packets dropped because the transmit queue cannot carry them: too long, or in need of an
+    /// offload that it lacks.
+    pub dropped: usize,
+}
+
+/// Moves up to `max` packets from `rx` to `tx`: without a copy when both lend the same
+/// [`Pool`](crate::pool::Pool), else with one. What `tx` has no room for stays in `rx`'s ring.
+///
+/// # Errors
+/// [`QueueError`] of either queue.
+pub fn forward(
+    rx: &mut dyn PacketRx,
+    tx: &mut dyn PacketTx,
+    max: usize,
+) -> Result<Forwarded, QueueError> {
+    let mut burst = rx.rx_burst(max)?;
+    if burst.is_empty() {
+        return Ok(Forwarded::default());
+    }
+    let mut out = tx.tx_burst(burst.slots())?;
+    let mut done = Forwarded {
+        packets: out.exchange(&mut burst),
+        dropped: 0,
+    };
+    if done.packets == 0 {
+        for packet in burst.packets() {
+            match out.push_packet(&packet) {
+                Ok(()) => done.packets += 1,
+                Err(PushError::Full) => break,
+                Err(PushError::TooLong { .. } | PushError::Offload | PushError::Empty) => {
+                    done.dropped += 1
+                }
+            }
+        }
+    }
+    out.commit();
+    burst.release(done.packets + done.dropped);
+    Ok(done)
+}

@@ -1,0 +1,252 @@
+//! Copy kernels in AVX where the CPU has it, else in SSE2, and `rep movsb` for bulk.
+//!
+//! Fewer, wider stores matter more than instructions: a store to a line that the peer's cache holds
+//! waits in the store buffer, and the number of lines under way at once is what limits a sender.
+
+use std::arch::asm;
+
+/// Longest copy made by the unrolled kernels, in bytes; beyond it `rep movsb` takes over.
+const UNROLLED_MAX: usize = 1024;
+
+/// See [`super::copy`], whose contract this is.
+///
+/// # Safety
+/// As [`super::copy`].
+#[inline(always)]
+pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's contract is this function's.
+    unsafe { copy_with(dst, src, len, has_avx()) }
+}
+
+/// # Safety
+/// As [`super::copy`]; `avx` only on a CPU that has it.
+#[inline(always)]
+pub(super) unsafe fn copy_with(dst: *mut u8, src: *const u8, len: usize, avx: bool) {
+    // SAFETY: each kernel copies exactly `len` bytes when `len` is in its range.
+    unsafe {
+        if len <= 64 {
+            if len >= 32 {
+                if avx {
+                    copy_32_to_64_avx(dst, src, len);
+                } else {
+                    copy_32_to_64(dst, src, len);
+                }
+            } else if len >= 16 {
+                copy_16_to_32(dst, src, len);
+            } else {
+                copy_below_16(dst, src, len);
+            }
+        } else if len <= UNROLLED_MAX {
+            if avx {
+                copy_by_64_avx(dst, src, len);
+            } else {
+                copy_by_64(dst, src, len);
+            }
+        } else {
+            copy_bulk(dst, src, len);
+        }
+    }
+}
+
+/// Whether the CPU has AVX: a load and a test, or nothing when compiled for such a CPU.
+#[inline(always)]
+fn has_avx() -> bool {
+    std::arch::is_x86_feature_detected!("avx")
+}
+
+/// Two overlapping 32 bytes from either end.
+///
+/// # Safety
+/// As [`super::copy`], with `32 <= len <= 64`, on a CPU with AVX.
+#[inline(always)]
+unsafe fn copy_32_to_64_avx(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the offsets 0 and len - 32, each with 32 bytes, lie within `len`. The caller checked
+    // for AVX; `vzeroupper` leaves the registers as SSE code expects them.
+    unsafe {
+        asm!(
+            "vmovdqu ymm0, [{src}]",
+            "vmovdqu ymm1, [{src} + {len} - 32]",
+            "vmovdqu [{dst}], ymm0",
+            "vmovdqu [{dst} + {len} - 32], ymm1",
+            "vzeroupper",
+            src = in(reg) src, dst = in(reg) dst, len = in(reg) len,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Rounds of 64 bytes, the last of which overlaps the one before.
+///
+/// # Safety
+/// As [`super::copy`], with `64 < len`, on a CPU with AVX.
+#[inline]
+unsafe fn copy_by_64_avx(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: `at` runs over multiples of 64 below `len - 64`, then is `len - 64`: each round's
+    // 64 bytes lie within `len`. The caller checked for AVX; `vzeroupper` leaves the registers as
+    // SSE code expects them.
+    unsafe {
+        asm!(
+            "xor {at:e}, {at:e}",
+            "2:",
+            "vmovdqu ymm0, [{src} + {at}]",
+            "vmovdqu ymm1, [{src} + {at} + 32]",
+            "vmovdqu [{dst} + {at}], ymm0",
+            "vmovdqu [{dst} + {at} + 32], ymm1",
+            "add {at}, 64",
+            "cmp {at}, {last}",
+            "jb 2b",
+            "vmovdqu ymm0, [{src} + {last}]",
+            "vmovdqu ymm1, [{src} + {last} + 32]",
+            "vmovdqu [{dst} + {last}], ymm0",
+            "vmovdqu [{dst} + {last} + 32], ymm1",
+            "vzeroupper",
+            src = in(reg) src, dst = in(reg) dst, last = in(reg) len - 64, at = out(reg) _,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Two overlapping pairs of 16 bytes from either end.
+///
+/// # Safety
+/// As [`super::copy`], with `32 <= len <= 64`.
+#[inline(always)]
+unsafe fn copy_32_to_64(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the offsets 0, 16, len - 32 and len - 16, each with 16 bytes, lie within `len`.
+    unsafe {
+        asm!(
+            "movdqu {a}, [{src}]",
+            "movdqu {b}, [{src} + 16]",
+            "movdqu {c}, [{src} + {len} - 32]",
+            "movdqu {d}, [{src} + {len} - 16]",
+            "movdqu [{dst}], {a}",
+            "movdqu [{dst} + 16], {b}",
+            "movdqu [{dst} + {len} - 32], {c}",
+            "movdqu [{dst} + {len} - 16], {d}",
+            src = in(reg) src, dst = in(reg) dst, len = in(reg) len,
+            a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Two overlapping 16 bytes from either end.
+///
+/// # Safety
+/// As [`super::copy`], with `16 <= len <= 32`.
+#[inline(always)]
+unsafe fn copy_16_to_32(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the offsets 0 and len - 16, each with 16 bytes, lie within `len`.
+    unsafe {
+        asm!(
+            "movdqu {a}, [{src}]",
+            "movdqu {b}, [{src} + {len} - 16]",
+            "movdqu [{dst}], {a}",
+            "movdqu [{dst} + {len} - 16], {b}",
+            src = in(reg) src, dst = in(reg) dst, len = in(reg) len,
+            a = out(xmm_reg) _, b = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Two overlapping words from either end, or up to three single bytes.
+///
+/// # Safety
+/// As [`super::copy`], with `len < 16`.
+#[inline]
+unsafe fn copy_below_16(dst: *mut u8, src: *const u8, len: usize) {
+    macro_rules! two_words {
+        ($register:tt, $bytes:tt) => {
+            asm!(
+                concat!("mov {a:", $register, "}, [{src}]"),
+                concat!("mov {b:", $register, "}, [{src} + {len} - ", $bytes, "]"),
+                concat!("mov [{dst}], {a:", $register, "}"),
+                concat!("mov [{dst} + {len} - ", $bytes, "], {b:", $register, "}"),
+                src = in(reg) src, dst = in(reg) dst, len = in(reg) len,
+                a = out(reg) _, b = out(reg) _,
+                options(nostack, preserves_flags),
+            )
+        };
+    }
+    // SAFETY: in each branch the word at 0 and the word that ends at `len` lie within `len`.
+    unsafe {
+        match len {
+            8.. => two_words!("r", "8"),
+            4.. => two_words!("e", "4"),
+            2.. => two_words!("x", "2"),
+            1 => rep_movsb(dst, src, 1),
+            0 => {}
+        }
+    }
+}
+
+/// Rounds of 64 bytes, the last of which overlaps the one before.
+///
+/// # Safety
+/// As [`super::copy`], with `64 < len`.
+#[inline]
+unsafe fn copy_by_64(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: `at` runs over multiples of 64 below `len - 64`, then is `len - 64`: each round's
+    // 64 bytes lie within `len`.
+    unsafe {
+        asm!(
+            "xor {at:e}, {at:e}",
+            "2:",
+            "movdqu {a}, [{src} + {at}]",
+            "movdqu {b}, [{src} + {at} + 16]",
+            "movdqu {c}, [{src} + {at} + 32]",
+            "movdqu {d}, [{src} + {at} + 48]",
+            "movdqu [{dst} + {at}], {a}",
+            "movdqu [{dst} + {at} + 16], {b}",
+            "movdqu [{dst} + {at} + 32], {c}",
+            "movdqu [{dst} + {at} + 48], {d}",
+            "add {at}, 64",
+            "cmp {at}, {last}",
+            "jb 2b",
+            "movdqu {a}, [{src} + {last}]",
+            "movdqu {b}, [{src} + {last} + 16]",
+            "movdqu {c}, [{src} + {last} + 32]",
+            "movdqu {d}, [{src} + {last} + 48]",
+            "movdqu [{dst} + {last}], {a}",
+            "movdqu [{dst} + {last} + 16], {b}",
+            "movdqu [{dst} + {last} + 32], {c}",
+            "movdqu [{dst} + {last} + 48], {d}",
+            src = in(reg) src, dst = in(reg) dst, last = in(reg) len - 64, at = out(reg) _,
+            a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+            options(nostack),
+        );
+    }
+}
+
+/// `rep movsb`, which current CPUs run in wide steps.
+///
+/// # Safety
+/// As [`super::copy`].
+#[inline]
+unsafe fn copy_bulk(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { rep_movsb(dst, src, len) }
+}
+
+/// # Safety
+/// As [`super::copy`].
+#[inline(always)]
+unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: reads and writes `len` bytes upwards; the direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") len => _, inout("rdi") dst => _, inout("rsi") src => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}

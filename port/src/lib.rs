@@ -1,0 +1,45 @@
+//! What every Ringport packet port shares.
+//!
+//! A *port* moves packets through rings in memory that it shares with a peer. This crate holds the
+//! parts that do not depend on the protocol spoken with that peer:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`burst`] | leased bursts of received packets and of free slots, and the [`PacketRx`] / [`PacketTx`] traits |
+//! | [`shm`] | shared memory: creation, checks on a peer's memory, the SIGBUS guard, ring words and tables |
+//! | [`ring`] | free-running indices, credits, publication, doorbell suppression |
+//! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
+//! | [`scm`] | file descriptors over UNIX sockets, none lost, none leaked |
+//! | [`copy`] | the copy kernels: the only way payload enters or leaves shared memory |
+//! | [`pool`] | packet memory that we own and lend to peers |
+//! | [`link`] | the state that a link's control side shares with its queues |
+//!
+//! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
+#![cfg_attr(
+    not(loom),
+    doc = "\nA forwarder is a few lines: see [`burst::forward`]."
+)]
+
+pub mod ring;
+pub mod sync;
+
+#[cfg(not(loom))]
+pub mod burst;
+#[cfg(not(loom))]
+pub mod copy;
+#[cfg(not(loom))]
+pub mod doorbell;
+#[cfg(not(loom))]
+pub mod error;
+#[cfg(not(loom))]
+pub mod link;
+#[cfg(not(loom))]
+pub mod offload;
+#[cfg(not(loom))]
+pub mod pool;
+#[cfg(not(loom))]
+pub mod scm;
+#[cfg(not(loom))]
+pub mod shm;
+#[cfg(not(loom))]
+pub mod stats;

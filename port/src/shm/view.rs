@@ -1,0 +1,272 @@
+//! Typed views of shared memory: index words, descriptor tables, and the set of regions that
+//! descriptors point into. Each is checked once, when it is made; none can leave its mapping.
+#![expect(
+    unsafe_code,
+    reason = "the views turn checked offsets into addresses in shared memory"
+)]
+
+use super::Mapping;
+use crate::error::QueueError;
+use crate::sync::{AtomicU16, Ordering};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A view would lie outside its mapping, or be misaligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{bytes} bytes at offset {offset} do not fit a mapping of {mapping_len} bytes, or not its alignment of {align}"
+)]
+pub struct OutOfRange {
+    /// Offset asked for, in bytes.
+    pub offset: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// Length of the mapping, in bytes.
+    pub mapping_len: u64,
+    /// Alignment that the view needs, in bytes.
+    pub align: u64,
+}
+
+/// Checks that `bytes` bytes at `offset` lie in `mapping` with `align`, and returns their address.
+fn locate(
+    mapping: &Mapping,
+    offset: u64,
+    bytes: u64,
+    align: u64,
+) -> Result<NonNull<u8>, OutOfRange> {
+    let mapping_len = mapping.len() as u64;
+    let refused = OutOfRange {
+        offset,
+        bytes,
+        mapping_len,
+        align,
+    };
+    let end = offset.checked_add(bytes).ok_or(refused)?;
+    if end > mapping_len || !offset.is_multiple_of(align) {
+        return Err(refused);
+    }
+    let offset = usize::try_from(offset).map_err(|_| refused)?;
+    // SAFETY: `offset <= mapping_len` was checked above, so the address stays in the mapping or at
+    // its end. The base of a mapping is page aligned, so `offset`'s alignment is the address's.
+    Ok(unsafe { mapping.base().add(offset) })
+}
+
+/// A 16-bit word in shared memory: an index, or flags.
+#[derive(Debug, Clone)]
+pub struct SharedU16 {
+    word: NonNull<AtomicU16>,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: the word is only accessed atomically and stays mapped while `_mapping` lives.
+unsafe impl Send for SharedU16 {}
+// SAFETY: as above.
+unsafe impl Sync for SharedU16 {}
+
+impl SharedU16 {
+    /// The word at `offset` bytes.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when it is outside the mapping or not aligned to 2 bytes.
+    pub fn new(mapping: &Arc<Mapping>, offset: u64) -> Result<Self, OutOfRange> {
+        let word = locate(mapping, offset, 2, 2)?.cast();
+        Ok(Self {
+            word,
+            _mapping: Arc::clone(mapping),
+        })
+    }
+
+    /// The word, for the functions of [`ring`](crate::ring).
+    #[must_use]
+    #[inline]
+    pub fn atomic(&self) -> &AtomicU16 {
+        // SAFETY: `new` checked range and alignment, `_mapping` keeps the memory mapped as long as
+        // the reference lives, and memory behind an atomic may be changed by anyone.
+        unsafe { self.word.as_ref() }
+    }
+
+    /// Writes the word before the peer knows of it, or where order does not matter.
+    pub fn set(&self, value: u16) {
+        self.atomic().store(value, Ordering::Relaxed);
+    }
+}
+
+/// A 32-bit word in shared memory, for values read at set-up.
+///
+/// # Errors
+/// [`OutOfRange`] when it is outside the mapping or not aligned to 4 bytes.
+pub fn read_u32(mapping: &Mapping, offset: u64) -> Result<u32, OutOfRange> {
+    let word = locate(mapping, offset, 4, 4)?.cast::<std::sync::atomic::AtomicU32>();
+    // SAFETY: `locate` checked range and alignment; the borrow of `mapping` keeps it mapped.
+    Ok(unsafe { word.as_ref() }.load(Ordering::Relaxed))
+}
+
+/// Writes a 32-bit word in shared memory at set-up.
+///
+/// # Errors
+/// [`OutOfRange`] when it is outside the mapping or not aligned to 4 bytes.
+pub fn write_u32(mapping: &Mapping, offset: u64, value: u32) -> Result<(), OutOfRange> {
+    let word = locate(mapping, offset, 4, 4)?.cast::<std::sync::atomic::AtomicU32>();
+    // SAFETY: as in `read_u32`.
+    unsafe { word.as_ref() }.store(value, Ordering::Relaxed);
+    Ok(())
+}
+
+/// A table of 16-byte descriptors in shared memory. Slots are masked, so no access can leave it.
+#[derive(Debug, Clone)]
+pub struct DescTable {
+    first: NonNull<[AtomicU64; 2]>,
+    mask: u16,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: entries are only accessed atomically and stay mapped while `_mapping` lives.
+unsafe impl Send for DescTable {}
+// SAFETY: as above.
+unsafe impl Sync for DescTable {}
+
+impl DescTable {
+    /// The table of `slots` descriptors (a power of two) at `offset` bytes.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when it leaves the mapping, is not aligned to 16 bytes, or `slots` is no
+    /// power of two.
+    pub fn new(mapping: &Arc<Mapping>, offset: u64, slots: u16) -> Result<Self, OutOfRange> {
+        let bytes = u64::from(slots) * 16;
+        let first = locate(mapping, offset, bytes, 16)?.cast();
+        if !slots.is_power_of_two() {
+            let mapping_len = mapping.len() as u64;
+            return Err(OutOfRange {
+                offset,
+                bytes,
+                mapping_len,
+                align: 16,
+            });
+        }
+        Ok(Self {
+            first,
+            mask: slots - 1,
+            _mapping: Arc::clone(mapping),
+        })
+    }
+
+    /// The descriptor at `slot`, as two little-endian words, each read once.
+    #[must_use]
+    #[inline]
+    pub fn load(&self, slot: u16) -> [u64; 2] {
+        let [low, high] = self.entry(slot);
+        [
+            u64::from_le(low.load(Ordering::Relaxed)),
+            u64::from_le(high.load(Ordering::Relaxed)),
+        ]
+    }
+
+    /// Writes the descriptor at `slot`.
+    #[inline]
+    pub fn store(&self, slot: u16, [low, high]: [u64; 2]) {
+        let entry = self.entry(slot);
+        entry[0].store(low.to_le(), Ordering::Relaxed);
+        entry[1].store(high.to_le(), Ordering::Relaxed);
+    }
+
+    /// Writes the first 8 bytes of the descriptor at `slot`.
+    #[inline]
+    pub fn store_low(&self, slot: u16, low: u64) {
+        self.entry(slot)[0].store(low.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn entry(&self, slot: u16) -> &[AtomicU64; 2] {
+        // SAFETY: `new` checked that `mask + 1` entries lie in the mapping, aligned to 16 bytes,
+        // and the slot is masked. `_mapping` keeps them mapped as long as the reference lives.
+        unsafe { self.first.add(usize::from(slot & self.mask)).as_ref() }
+    }
+}
+
+/// The regions that the descriptors of a link may point into, by index.
+#[derive(Debug)]
+pub struct Regions {
+    /// Base and length of each mapping: one cache line serves four regions.
+    ranges: Box<[(NonNull<u8>, u64)]>,
+    mappings: Box<[Arc<Mapping>]>,
+}
+
+// SAFETY: the bases are only turned into addresses of the mappings, which are Send and Sync and
+// kept alive by `mappings`.
+unsafe impl Send for Regions {}
+// SAFETY: as above.
+unsafe impl Sync for Regions {}
+
+impl Regions {
+    /// The set of `mappings`, in the order of their indices.
+    #[must_use]
+    pub fn new(mappings: Vec<Arc<Mapping>>) -> Self {
+        let ranges = mappings
+            .iter()
+            .map(|m| (m.base(), m.len() as u64))
+            .collect();
+        Self {
+            ranges,
+            mappings: mappings.into(),
+        }
+    }
+
+    /// How many regions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The mapping of a region.
+    #[must_use]
+    pub fn mapping(&self, region: u16) -> Option<&Arc<Mapping>> {
+        self.mappings.get(usize::from(region))
+    }
+
+    /// The address of `len` bytes at `offset` in `region`: they lie in its mapping.
+    #[inline]
+    pub(crate) fn resolve(
+        &self,
+        region: u16,
+        offset: u64,
+        len: u32,
+    ) -> Result<NonNull<u8>, QueueError> {
+        let Some(&(base, region_len)) = self.ranges.get(usize::from(region)) else {
+            return Err(self.unknown(region));
+        };
+        let fits = offset
+            .checked_add(u64::from(len))
+            .is_some_and(|end| end <= region_len);
+        let Some(offset) = usize::try_from(offset).ok().filter(|_| fits) else {
+            return Err(QueueError::OutOfBounds {
+                region,
+                offset,
+                len,
+                region_len,
+            });
+        };
+        // SAFETY: `offset + len <= region_len` was checked above, and `region_len` is the length
+        // of the mapping that starts at `base`.
+        Ok(unsafe { base.add(offset) })
+    }
+
+    /// Offset of an address that [`resolve`](Self::resolve) gave for `region`.
+    pub(crate) fn offset_of(&self, region: u16, address: NonNull<u8>) -> Option<u64> {
+        let &(base, region_len) = self.ranges.get(usize::from(region))?;
+        let offset = (address.as_ptr() as u64).checked_sub(base.as_ptr() as u64)?;
+        (offset < region_len).then_some(offset)
+    }
+
+    #[cold]
+    fn unknown(&self, region: u16) -> QueueError {
+        let count = u16::try_from(self.ranges.len()).unwrap_or(u16::MAX);
+        QueueError::UnknownRegion { region, count }
+    }
+}

@@ -1,0 +1,82 @@
+//! Counters of one queue. They are plain words of the queue, read by copying them.
+
+use crate::error::QueueError;
+
+/// What a receive queue counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RxStats {
+    /// Packets taken from the ring.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bursts asked for while the ring was empty.
+    pub empty_bursts: u64,
+    /// Times [`arm`](crate::burst::PacketRx::arm) found a doorbell that had been rung.
+    pub wake_ups: u64,
+    /// Descriptors outside their region.
+    pub bad_bounds: u64,
+    /// Descriptors naming a region that does not exist.
+    pub bad_region: u64,
+    /// Descriptors of length zero, or longer than the buffer.
+    pub bad_length: u64,
+    /// Chains without an end.
+    pub bad_chain: u64,
+    /// Impossible ring indices.
+    pub bad_index: u64,
+}
+
+/// What a transmit queue counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TxStats {
+    /// Packets published.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bursts that got fewer slots than asked for: the peer is behind.
+    pub ring_full: u64,
+    /// Doorbells rung.
+    pub doorbells: u64,
+    /// Bursts published without a doorbell, because the peer asked for none.
+    pub doorbells_suppressed: u64,
+    /// Free slots that the peer offered outside their region.
+    pub bad_bounds: u64,
+    /// Free slots naming a region that does not exist.
+    pub bad_region: u64,
+    /// Free slots of length zero.
+    pub bad_length: u64,
+    /// Impossible ring indices.
+    pub bad_index: u64,
+}
+
+impl RxStats {
+    /// Counts a fault under its cause.
+    #[cold]
+    pub fn count_fault(&mut self, error: QueueError) {
+        match error {
+            QueueError::OutOfBounds { .. } => self.bad_bounds += 1,
+            QueueError::UnknownRegion { .. } => self.bad_region += 1,
+            QueueError::EmptyDescriptor | QueueError::LengthExceedsBuffer { .. } => {
+                self.bad_length += 1;
+            }
+            QueueError::ChainTooLong { .. } => self.bad_chain += 1,
+            QueueError::IndexRunaway { .. } => self.bad_index += 1,
+            QueueError::LinkDown | QueueError::MemoryLost => {}
+        }
+    }
+}
+
+impl TxStats {
+    /// Counts a fault under its cause.
+    #[cold]
+    pub fn count_fault(&mut self, error: QueueError) {
+        match error {
+            QueueError::OutOfBounds { .. } => self.bad_bounds += 1,
+            QueueError::UnknownRegion { .. } => self.bad_region += 1,
+            QueueError::EmptyDescriptor | QueueError::LengthExceedsBuffer { .. } => {
+                self.bad_length += 1;
+            }
+            QueueError::IndexRunaway { .. } => self.bad_index += 1,
+            QueueError::ChainTooLong { .. } | QueueError::LinkDown | QueueError::MemoryLost => {}
+        }
+    }
+}
