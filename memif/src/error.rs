@@ -7,16 +7,17 @@
 
 pub use crate::control::{PeerIncompatible, PeerMisbehaved};
 
-use crate::control::Refusal;
+use crate::control::{Refusal, Role};
 use crate::queue::LayoutError;
 use crate::wire::{Disconnect, MESSAGE_LEN, Message, Reason};
+use std::error::Error;
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 /// Bytes that are no message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum WireError {
     /// A message has another length than [`MESSAGE_LEN`].
@@ -34,7 +35,7 @@ pub enum WireError {
 }
 
 /// Why a connection ended, or did not come about.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum ControlError {
     /// The operating system refused a call.
@@ -91,10 +92,7 @@ impl ControlError {
     }
 
     pub(crate) fn errno(operation: &'static str) -> impl FnOnce(nix::errno::Errno) -> Self {
-        move |errno| Self::Io {
-            operation,
-            source: errno.into(),
-        }
+        move |errno| Self::Io { operation, source: errno.into() }
     }
 
     /// What the peer is told. Says nothing about our own machine.
@@ -104,7 +102,7 @@ impl ControlError {
             Self::PeerIncompatible(why) => Reason::of(why),
             Self::PeerMisbehaved(why) => Reason::of(why),
             Self::Refused(why) => Reason::of(why),
-            Self::Layout(why) => Reason::of(why),
+            Self::Layout(why) => Reason::of(&Chain(why)),
             Self::Timeout { .. } => Reason::new("handshake timeout"),
             Self::Io { .. } | Self::Config(_) | Self::OutOfOrder { .. } => {
                 Reason::new("internal error")
@@ -114,10 +112,22 @@ impl ControlError {
     }
 
     pub(crate) fn closing_message(&self) -> Message {
-        Message::Disconnect(Disconnect {
-            code: 0,
-            text: self.disconnect_reason(),
-        })
+        Message::Disconnect(Disconnect { code: 0, text: self.disconnect_reason() })
+    }
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +143,12 @@ impl From<PeerIncompatible> for ControlError {
     }
 }
 
+impl From<Disconnect> for ControlError {
+    fn from(Disconnect { code, text }: Disconnect) -> Self {
+        Self::Rejected { code, text }
+    }
+}
+
 impl From<Refusal> for ControlError {
     fn from(why: Refusal) -> Self {
         Self::Refused(why)
@@ -140,7 +156,7 @@ impl From<Refusal> for ControlError {
 }
 
 /// A configuration that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A secret does not fit its field.
@@ -188,6 +204,14 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// A port string lacks a key.
+    #[error("key {key} is missing: expected {expected}")]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
     /// A port string sets a key twice.
     #[error("key {key} given twice")]
     DuplicateKey {
@@ -200,7 +224,7 @@ pub enum ConfigError {
         /// The key.
         key: &'static str,
         /// The role.
-        role: &'static str,
+        role: Role,
     },
     /// A value is not one of those that a key takes.
     #[error("{key}={value}: expected {expected}")]
@@ -236,11 +260,14 @@ pub enum ConfigError {
         /// The id.
         id: u32,
     },
-    /// A running server or a file that is no socket has the socket's path.
-    #[error("{path:?}: {why}")]
+    /// A socket given to us is not of the kind that memif uses.
+    #[error("socket is not of type SOCK_SEQPACKET")]
+    NotSeqpacket,
+    /// A running server, or a file that is no socket, has the address.
+    #[error("socket address {address:?}: {why}")]
     AddressTaken {
-        /// The path.
-        path: PathBuf,
+        /// The address.
+        address: String,
         /// What is there.
         why: &'static str,
     },

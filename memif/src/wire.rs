@@ -131,12 +131,8 @@ impl Message {
             MessageType::Init => Self::Init(Init::read(&mut fields)),
             MessageType::AddRegion => Self::AddRegion(AddRegion::read(&mut fields)),
             MessageType::AddRing => Self::AddRing(AddRing::read(&mut fields)),
-            MessageType::Connect => Self::Connect {
-                if_name: fields.text(),
-            },
-            MessageType::Connected => Self::Connected {
-                if_name: fields.text(),
-            },
+            MessageType::Connect => Self::Connect { if_name: fields.text() },
+            MessageType::Connected => Self::Connected { if_name: fields.text() },
             MessageType::Disconnect => Self::Disconnect(Disconnect::read(&mut fields)),
         })
     }

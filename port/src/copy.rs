@@ -89,9 +89,8 @@ mod tests {
     #[test]
     fn every_length_and_alignment_is_copied_exactly() {
         let lengths = (0..=600).chain([1023, 1024, 1514, 2048, 4095, 9000, 65_537]);
-        let src: Vec<u8> = (0..70_000u32)
-            .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1])
-            .collect();
+        let src: Vec<u8> =
+            (0..70_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
         for (name, kernel) in kernels() {
             for len in lengths.clone() {
                 for (from, to) in [(0, 0), (1, 0), (0, 3), (7, 5), (16, 32), (63, 1)] {
@@ -103,10 +102,7 @@ mod tests {
                         &src[from..from + len],
                         "{name} {len} {from} {to}"
                     );
-                    assert!(
-                        dst[..to].iter().all(|&b| b == 0xEE),
-                        "{name} wrote before {len}"
-                    );
+                    assert!(dst[..to].iter().all(|&b| b == 0xEE), "{name} wrote before {len}");
                     assert!(
                         dst[to + len..].iter().all(|&b| b == 0xEE),
                         "{name} wrote behind {len}"

@@ -15,10 +15,7 @@
 //! ended thread has left; contexts are kept for the life of the process, so there are never more of
 //! them than there were threads ringing at a time. A forked child makes its own; a helper thread
 //! does not exist in a forked child, and a doorbell that needed one stays silent there.
-#![expect(
-    unsafe_code,
-    reason = "system calls that nix does not wrap: io_submit and preadv2"
-)]
+#![expect(unsafe_code, reason = "system calls that nix does not wrap: io_submit and preadv2")]
 
 mod aio;
 mod helper;
@@ -100,11 +97,7 @@ impl Doorbell {
     }
 
     fn new(fd: OwnedFd, semaphore: bool) -> Self {
-        Self {
-            fd: Arc::new(fd),
-            semaphore,
-            helper: OnceLock::new(),
-        }
+        Self { fd: Arc::new(fd), semaphore, helper: OnceLock::new() }
     }
 
     /// Another descriptor of the same eventfd, to send to a peer.
@@ -137,11 +130,7 @@ impl Doorbell {
     /// # Errors
     /// [`DoorbellError::Read`].
     pub fn drain(&self) -> Result<bool, DoorbellError> {
-        let reads = if self.semaphore {
-            SEMAPHORE_READS_MAX
-        } else {
-            1
-        };
+        let reads = if self.semaphore { SEMAPHORE_READS_MAX } else { 1 };
         for taken in 0..reads {
             match take(self.as_fd()) {
                 Ok(()) => {}
@@ -186,10 +175,7 @@ fn take(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Reads with `RWF_NOWAIT`, which `read` on a blocking file has no equivalent for.
 fn read_nowait(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut count = 0_u64;
-    let data = libc::iovec {
-        iov_base: (&raw mut count).cast(),
-        iov_len: size_of_val(&count),
-    };
+    let data = libc::iovec { iov_base: (&raw mut count).cast(), iov_len: size_of_val(&count) };
     let (one, position): (c_long, c_long) = (1, -1);
     // By number, as not every C library has the function. The position -1 (in two halves) means the
     // file's own, which an eventfd has none of.
@@ -233,16 +219,13 @@ fn is_semaphore(fd: BorrowedFd<'_>) -> bool {
     let path = format!("/proc/thread-self/fdinfo/{}", fd.as_raw_fd());
     let info = std::fs::read_to_string(path).unwrap_or_default();
     info.lines().any(|line| {
-        line.strip_prefix("eventfd-semaphore:")
-            .is_some_and(|value| value.trim() == "1")
+        line.strip_prefix("eventfd-semaphore:").is_some_and(|value| value.trim() == "1")
     })
 }
 
 #[cold]
 fn not_eventfd(found: &str) -> DoorbellError {
-    DoorbellError::NotEventfd {
-        found: found.into(),
-    }
+    DoorbellError::NotEventfd { found: found.into() }
 }
 
 #[cfg(test)]

@@ -66,9 +66,6 @@ pub enum QueueError {
 
 impl From<crate::ring::IndexRunaway> for QueueError {
     fn from(runaway: crate::ring::IndexRunaway) -> Self {
-        Self::IndexRunaway {
-            queued: runaway.queued,
-            ring_size: runaway.ring_size,
-        }
+        Self::IndexRunaway { queued: runaway.queued, ring_size: runaway.ring_size }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`burst`] | leased bursts of received packets and of free slots, and the [`PacketRx`] / [`PacketTx`] traits |
+//! | [`burst`] | leased bursts of received packets and of free slots, and the [`PacketRx`](burst::PacketRx) / [`PacketTx`](burst::PacketTx) traits |
 //! | [`shm`] | shared memory: creation, checks on a peer's memory, the SIGBUS guard, ring words and tables |
 //! | [`ring`] | free-running indices, credits, publication, doorbell suppression |
 //! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
@@ -15,10 +15,6 @@
 //! | [`link`] | the state that a link's control side shares with its queues |
 //!
 //! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
-#![cfg_attr(
-    not(loom),
-    doc = "\nA forwarder is a few lines: see [`burst::forward`]."
-)]
 
 pub mod ring;
 pub mod sync;

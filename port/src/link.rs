@@ -116,8 +116,7 @@ impl LinkState {
 
     fn leave_up(&self, to: LinkStatus) -> Result<u32, u32> {
         let up = LinkStatus::Up as u32;
-        self.status
-            .compare_exchange(up, to as u32, Ordering::AcqRel, Ordering::Acquire)
+        self.status.compare_exchange(up, to as u32, Ordering::AcqRel, Ordering::Acquire)
     }
 }
 
@@ -131,20 +130,11 @@ mod tests {
         assert!(link.is_up());
         link.fail(QueueError::EmptyDescriptor);
         link.close();
-        assert_eq!(
-            link.fail(QueueError::ChainTooLong { limit: 4 }),
-            QueueError::EmptyDescriptor
-        );
+        assert_eq!(link.fail(QueueError::ChainTooLong { limit: 4 }), QueueError::EmptyDescriptor);
         assert_eq!(link.reason(), QueueError::EmptyDescriptor);
         assert_eq!(link.status(), LinkStatus::Faulted);
-        let mut fds = [nix::poll::PollFd::new(
-            link.wake_fd(),
-            nix::poll::PollFlags::POLLIN,
-        )];
-        assert_eq!(
-            nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).unwrap(),
-            1
-        );
+        let mut fds = [nix::poll::PollFd::new(link.wake_fd(), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).unwrap(), 1);
     }
 
     #[test]

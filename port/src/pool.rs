@@ -59,10 +59,7 @@ impl Pool {
     /// When the shape makes no sense, or the memory cannot be had.
     pub fn new(buffers: u32, buffer_size: u32, backing: Backing) -> Result<Self, PoolError> {
         let len = Self::checked_len(buffers, buffer_size)?;
-        Self::over(
-            OwnedMemory::create("ringport-pool", len, backing)?,
-            buffer_size,
-        )
+        Self::over(OwnedMemory::create("ringport-pool", len, backing)?, buffer_size)
     }
 
     /// Cuts the caller's own memory into buffers of `buffer_size` bytes.
@@ -74,25 +71,13 @@ impl Pool {
         let count = bytes.checked_div(u64::from(buffer_size)).unwrap_or(0);
         let buffers = u32::try_from(count).unwrap_or(u32::MAX);
         Self::checked_len(buffers, buffer_size)?;
-        let free = (0..u64::from(buffers))
-            .rev()
-            .map(|n| n * u64::from(buffer_size))
-            .collect();
+        let free = (0..u64::from(buffers)).rev().map(|n| n * u64::from(buffer_size)).collect();
         let regions = Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
-        Ok(Self {
-            memory,
-            regions,
-            buffer_size,
-            free: Mutex::new(free),
-        })
+        Ok(Self { memory, regions, buffer_size, free: Mutex::new(free) })
     }
 
     fn checked_len(buffers: u32, buffer_size: u32) -> Result<usize, PoolError> {
-        let shape = PoolError::Shape {
-            buffers,
-            buffer_size,
-            max: POOL_BYTES_MAX,
-        };
+        let shape = PoolError::Shape { buffers, buffer_size, max: POOL_BYTES_MAX };
         let bytes = u64::from(buffers) * u64::from(buffer_size);
         if bytes == 0 || bytes > POOL_BYTES_MAX {
             return Err(shape);
@@ -132,10 +117,7 @@ impl Pool {
     pub fn take(&self, count: usize) -> Result<Vec<u64>, PoolError> {
         let mut free = self.lock();
         let left = free.len().checked_sub(count);
-        let left = left.ok_or(PoolError::Exhausted {
-            wanted: count,
-            free: free.len(),
-        })?;
+        let left = left.ok_or(PoolError::Exhausted { wanted: count, free: free.len() })?;
         Ok(free.split_off(left))
     }
 
@@ -157,18 +139,11 @@ mod tests {
     fn buffers_are_distinct_and_come_back() {
         let pool = Pool::new(8, 2048, Backing::Pages).unwrap();
         let mut taken = pool.take(8).unwrap();
-        assert!(matches!(
-            pool.take(1),
-            Err(PoolError::Exhausted { wanted: 1, free: 0 })
-        ));
+        assert!(matches!(pool.take(1), Err(PoolError::Exhausted { wanted: 1, free: 0 })));
         taken.sort_unstable();
         taken.dedup();
         assert_eq!(taken.len(), 8);
-        assert!(
-            taken
-                .iter()
-                .all(|at| at + 2048 <= pool.memory().mapping().len() as u64)
-        );
+        assert!(taken.iter().all(|at| at + 2048 <= pool.memory().mapping().len() as u64));
         pool.give_back(taken);
         assert_eq!(pool.free(), 8);
     }

@@ -71,17 +71,8 @@ impl Cursor {
     /// when it is read.
     #[must_use]
     pub fn new(ring_size: u16, own_bias: u16, peer_bias: u16) -> Self {
-        assert!(
-            ring_size.is_power_of_two(),
-            "ring size {ring_size} is no power of two"
-        );
-        Self {
-            next: RingIdx(0),
-            limit: RingIdx(0),
-            ring_size,
-            own_bias,
-            peer_bias,
-        }
+        assert!(ring_size.is_power_of_two(), "ring size {ring_size} is no power of two");
+        Self { next: RingIdx(0), limit: RingIdx(0), ring_size, own_bias, peer_bias }
     }
 
     /// Sets the position and forgets the cached index of the peer: for tests that start near the
@@ -126,11 +117,7 @@ impl Cursor {
     /// [`IndexRunaway`] when the peer's index cannot be.
     #[inline]
     pub fn available(&mut self, peer: &AtomicU16, wanted: u16) -> Result<u16, IndexRunaway> {
-        if self.cached() >= wanted {
-            Ok(self.cached())
-        } else {
-            self.load_peer(peer)
-        }
+        if self.cached() >= wanted { Ok(self.cached()) } else { self.load_peer(peer) }
     }
 
     /// Reads the peer's index (Acquire: what the peer wrote before publishing is visible) and
@@ -143,10 +130,7 @@ impl Cursor {
         let limit = RingIdx(peer.load(Ordering::Acquire)).ahead(self.peer_bias);
         let queued = limit.since(self.next);
         if queued > self.ring_size {
-            return Err(IndexRunaway {
-                queued,
-                ring_size: self.ring_size,
-            });
+            return Err(IndexRunaway { queued, ring_size: self.ring_size });
         }
         self.limit = limit;
         Ok(queued)
@@ -213,13 +197,7 @@ mod tests {
                 if ahead <= 8 {
                     assert_eq!(got, Ok(ahead));
                 } else {
-                    assert_eq!(
-                        got,
-                        Err(IndexRunaway {
-                            queued: ahead,
-                            ring_size: 8
-                        })
-                    );
+                    assert_eq!(got, Err(IndexRunaway { queued: ahead, ring_size: 8 }));
                     assert_eq!(cursor.cached(), 0, "a runaway index is not kept");
                 }
             }
@@ -232,9 +210,7 @@ mod tests {
         cursor.restart_at(RingIdx(0xfffe));
         let peer = AtomicU16::new(2);
         assert_eq!(cursor.load_peer(&peer), Ok(4));
-        let slots: Vec<u16> = (0..4)
-            .map(|n| cursor.next().ahead(n).slot(cursor.mask()))
-            .collect();
+        let slots: Vec<u16> = (0..4).map(|n| cursor.next().ahead(n).slot(cursor.mask())).collect();
         assert_eq!(slots, [2, 3, 0, 1]);
     }
 
@@ -243,10 +219,7 @@ mod tests {
         let mut cursor = Cursor::new(4, 0, 0);
         cursor.restart_at(RingIdx(10));
         let peer = AtomicU16::new(9);
-        let runaway = IndexRunaway {
-            queued: 65535,
-            ring_size: 4,
-        };
+        let runaway = IndexRunaway { queued: 65535, ring_size: 4 };
         assert_eq!(cursor.load_peer(&peer), Err(runaway));
     }
 
@@ -257,11 +230,7 @@ mod tests {
         assert_eq!(cursor.available(&peer, 1), Ok(4));
         peer.store(6, Ordering::Relaxed);
         cursor.publish(&own, 3);
-        assert_eq!(
-            cursor.available(&peer, 1),
-            Ok(1),
-            "one known slot is left: no load"
-        );
+        assert_eq!(cursor.available(&peer, 1), Ok(1), "one known slot is left: no load");
         assert_eq!(cursor.available(&peer, 2), Ok(3));
         assert_eq!(own.load(Ordering::Relaxed), 3);
     }

@@ -126,11 +126,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 /// What `getsockopt` reports: `socket` is not a connected UNIX socket.
 pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     let found = socket::getsockopt(&socket, sockopt::PeerCredentials)?;
-    Ok(PeerCredentials {
-        pid: found.pid(),
-        uid: found.uid(),
-        gid: found.gid(),
-    })
+    Ok(PeerCredentials { pid: found.pid(), uid: found.uid(), gid: found.gid() })
 }
 
 /// What `fd` is, in the kernel's words (`pipe:[4711]`, `anon_inode:[eventfd]`, a path). Asks only
@@ -146,10 +142,7 @@ fn recvmsg(
     buf: &mut [u8],
     control: &mut Control,
 ) -> io::Result<(usize, usize, libc::c_int)> {
-    let mut data = libc::iovec {
-        iov_base: buf.as_mut_ptr().cast(),
-        iov_len: buf.len(),
-    };
+    let mut data = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: msghdr is integers and pointers, for all of which zero is a value (some C libraries
     // have private padding fields in it, so it cannot be written as a literal).
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -207,11 +200,7 @@ fn read_header(control: &[u8]) -> Option<(usize, libc::c_int, libc::c_int)> {
     let (level, rest) = rest.split_first_chunk()?;
     let (kind, _) = rest.split_first_chunk()?;
     let len = usize::from_ne_bytes(*len).min(control.len());
-    Some((
-        len,
-        libc::c_int::from_ne_bytes(*level),
-        libc::c_int::from_ne_bytes(*kind),
-    ))
+    Some((len, libc::c_int::from_ne_bytes(*level), libc::c_int::from_ne_bytes(*kind)))
 }
 
 /// A descriptor number; what is negative is not one (a pidfd that the kernel could not install).

@@ -12,12 +12,8 @@ use std::time::Duration;
 /// Makes `io_setup` fail with `EPERM` in this thread and those that it starts.
 #[expect(unsafe_code, reason = "prctl")]
 fn refuse_aio() {
-    let statement = |code: u32, jt, jf, k| libc::sock_filter {
-        code: u16::try_from(code).unwrap(),
-        jt,
-        jf,
-        k,
-    };
+    let statement =
+        |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
     let number = u32::try_from(libc::SYS_io_setup).unwrap();
     let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
     let mut filter = [
@@ -26,10 +22,8 @@ fn refuse_aio() {
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).unwrap(),
-        filter: filter.as_mut_ptr(),
-    };
+    let program =
+        libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
     // SAFETY: takes plain numbers.
     let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(result, 0);

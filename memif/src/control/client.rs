@@ -154,9 +154,7 @@ impl ClientMachine {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = ControlError::Timeout {
-            waited: self.handshake.timeout,
-        };
+        let error = ControlError::Timeout { waited: self.handshake.timeout };
         self.close_with(&error.closing_message());
         Err(error)
     }
@@ -193,10 +191,7 @@ impl ClientMachine {
                 Ok(None)
             }
             Message::Connected { if_name } => self.on_connected(if_name).map(Some),
-            other => Err(PeerMisbehaved::WrongRole {
-                message: other.message_type(),
-            }
-            .into()),
+            other => Err(PeerMisbehaved::WrongRole { message: other.message_type() }.into()),
         }
     }
 
@@ -210,14 +205,11 @@ impl ClientMachine {
     }
 
     fn on_ack(&mut self) -> Result<(), PeerMisbehaved> {
-        let unexpected = PeerMisbehaved::Unexpected {
-            message: MessageType::Ack,
-        };
+        let unexpected = PeerMisbehaved::Unexpected { message: MessageType::Ack };
         if !matches!(self.state, State::AwaitAck) {
             return Err(unexpected);
         }
-        self.outbox
-            .push_outgoing(self.script.pop_front().ok_or(unexpected)?);
+        self.outbox.push_outgoing(self.script.pop_front().ok_or(unexpected)?);
         if self.script.is_empty() {
             self.state = State::AwaitConnected;
         }
@@ -226,10 +218,7 @@ impl ClientMachine {
 
     fn on_connected(&mut self, if_name: Name) -> Result<ClientEvent, ControlError> {
         if !matches!(self.state, State::AwaitConnected) {
-            return Err(PeerMisbehaved::Unexpected {
-                message: MessageType::Connected,
-            }
-            .into());
+            return Err(PeerMisbehaved::Unexpected { message: MessageType::Connected }.into());
         }
         self.state = State::Up;
         Ok(ClientEvent::Connected { if_name })
@@ -251,10 +240,7 @@ impl ClientMachine {
 fn script(offer: Offer) -> VecDeque<Outgoing> {
     let mut script = VecDeque::new();
     for (index, region) in (0..=u16::MAX).zip(offer.regions) {
-        let message = Message::AddRegion(AddRegion {
-            index,
-            size: region.size,
-        });
+        let message = Message::AddRegion(AddRegion { index, size: region.size });
         script.push_back(Outgoing::new(&message, Some(region.fd)));
     }
     let mut rings = offer.rings;
@@ -270,9 +256,7 @@ fn script(offer: Offer) -> VecDeque<Outgoing> {
         });
         script.push_back(Outgoing::new(&message, Some(ring.doorbell)));
     }
-    let connect = Message::Connect {
-        if_name: offer.if_name,
-    };
+    let connect = Message::Connect { if_name: offer.if_name };
     script.push_back(Outgoing::new(&connect, None));
     script
 }
@@ -283,17 +267,12 @@ fn fits(hello: &Hello, offer: &Offer) -> Result<(), PeerIncompatible> {
     if wanted > max as usize {
         return Err(PeerIncompatible::Regions { wanted, max });
     }
-    for (direction, last) in [
-        (Direction::C2s, hello.max_c2s_ring),
-        (Direction::S2c, hello.max_s2c_ring),
-    ] {
+    for (direction, last) in
+        [(Direction::C2s, hello.max_c2s_ring), (Direction::S2c, hello.max_s2c_ring)]
+    {
         let (wanted, max) = (offer.ring_count(direction), u32::from(last) + 1);
         if wanted > max as usize {
-            return Err(PeerIncompatible::Rings {
-                direction,
-                wanted,
-                max,
-            });
+            return Err(PeerIncompatible::Rings { direction, wanted, max });
         }
     }
     let max = hello.max_log2_ring_size;

@@ -15,8 +15,9 @@ pub enum PeerMisbehaved {
     /// A message was longer than our buffer of [`MESSAGE_LEN`] bytes.
     #[error("message longer than {MESSAGE_LEN} bytes")]
     MessageTruncated,
-    /// More file descriptors came than one message can carry.
-    #[error("too many file descriptors in one message")]
+    /// File descriptors were lost on their way: too many in one message, or more than this process
+    /// may have open.
+    #[error("file descriptors lost on their way")]
     FdsTruncated,
     /// A message carries too many or too few file descriptors.
     #[error("{message} with {got} file descriptors, not {expected}")]

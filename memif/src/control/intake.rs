@@ -32,11 +32,7 @@ impl Incoming<'_> {
         let message_type = message.message_type();
         let (got, expected) = (self.fds.len(), message_type.fd_count());
         if got != expected {
-            return Err(PeerMisbehaved::FdCount {
-                message: message_type,
-                got,
-                expected,
-            });
+            return Err(PeerMisbehaved::FdCount { message: message_type, got, expected });
         }
         Ok((message, self.fds.into_iter().next()))
     }

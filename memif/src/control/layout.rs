@@ -46,8 +46,7 @@ impl CacheLine {
     /// Bytes of a ring with `1 << log2_ring_size` descriptors.
     #[must_use]
     pub const fn ring_len(self, log2_ring_size: u8) -> u64 {
-        self.header_len()
-            .saturating_add(descriptors_len(log2_ring_size))
+        self.header_len().saturating_add(descriptors_len(log2_ring_size))
     }
 }
 
@@ -143,10 +142,7 @@ fn sorted(rings: &[RingPlace]) -> Vec<RingPlace> {
 }
 
 fn neighbours(sorted: &[RingPlace]) -> impl Iterator<Item = (&RingPlace, &RingPlace)> {
-    sorted
-        .iter()
-        .zip(sorted.iter().skip(1))
-        .filter(|(ring, next)| ring.region == next.region)
+    sorted.iter().zip(sorted.iter().skip(1)).filter(|(ring, next)| ring.region == next.region)
 }
 
 #[cfg(test)]
@@ -154,14 +150,7 @@ mod tests {
     use super::*;
 
     fn places(offsets: &[u32], log2_ring_size: u8) -> Vec<RingPlace> {
-        offsets
-            .iter()
-            .map(|&offset| RingPlace {
-                region: 0,
-                offset,
-                log2_ring_size,
-            })
-            .collect()
+        offsets.iter().map(|&offset| RingPlace { region: 0, offset, log2_ring_size }).collect()
     }
 
     #[test]
@@ -174,14 +163,8 @@ mod tests {
     #[test]
     fn distance_tells_the_cache_line() {
         assert_eq!(detect_cache_line(&places(&[0, 0x4080], 10)), CacheLine::B64);
-        assert_eq!(
-            detect_cache_line(&places(&[0, 0x4100], 10)),
-            CacheLine::B128
-        );
-        assert_eq!(
-            detect_cache_line(&places(&[0x4100, 0, 0x8200], 10)),
-            CacheLine::B128
-        );
+        assert_eq!(detect_cache_line(&places(&[0, 0x4100], 10)), CacheLine::B128);
+        assert_eq!(detect_cache_line(&places(&[0x4100, 0, 0x8200], 10)), CacheLine::B128);
         for log2 in 1..=14 {
             for cache_line in [CacheLine::B64, CacheLine::B128] {
                 let second = u32::try_from(cache_line.ring_len(log2)).unwrap();
@@ -194,46 +177,24 @@ mod tests {
     fn distance_that_tells_nothing_means_64() {
         assert_eq!(detect_cache_line(&[]), CacheLine::B64);
         assert_eq!(detect_cache_line(&places(&[0], 10)), CacheLine::B64);
-        assert_eq!(
-            detect_cache_line(&places(&[0, 0x10000], 10)),
-            CacheLine::B64
-        );
+        assert_eq!(detect_cache_line(&places(&[0, 0x10000], 10)), CacheLine::B64);
         let apart = [
-            RingPlace {
-                region: 0,
-                offset: 0,
-                log2_ring_size: 10,
-            },
-            RingPlace {
-                region: 1,
-                offset: 0x4100,
-                log2_ring_size: 10,
-            },
+            RingPlace { region: 0, offset: 0, log2_ring_size: 10 },
+            RingPlace { region: 1, offset: 0x4100, log2_ring_size: 10 },
         ];
         assert_eq!(detect_cache_line(&apart), CacheLine::B64);
     }
 
     #[test]
     fn one_pair_too_close_for_128_outweighs_the_rest() {
-        assert_eq!(
-            detect_cache_line(&places(&[0, 0x4100, 0x8180], 10)),
-            CacheLine::B64
-        );
+        assert_eq!(detect_cache_line(&places(&[0, 0x4100, 0x8180], 10)), CacheLine::B64);
     }
 
     #[test]
     fn unequal_rings_are_measured_by_the_first_of_the_pair() {
         let rings = [
-            RingPlace {
-                region: 0,
-                offset: 0,
-                log2_ring_size: 4,
-            },
-            RingPlace {
-                region: 0,
-                offset: 512,
-                log2_ring_size: 9,
-            },
+            RingPlace { region: 0, offset: 0, log2_ring_size: 4 },
+            RingPlace { region: 0, offset: 512, log2_ring_size: 9 },
         ];
         assert_eq!(detect_cache_line(&rings), CacheLine::B128);
     }
@@ -243,11 +204,7 @@ mod tests {
         let rings = places(&[0x4080, 0x4070], 10);
         assert_eq!(
             check_overlap(&rings, CacheLine::B64),
-            Err(PeerMisbehaved::RingsOverlap {
-                region: 0,
-                first: 0x4070,
-                second: 0x4080
-            })
+            Err(PeerMisbehaved::RingsOverlap { region: 0, first: 0x4070, second: 0x4080 })
         );
         assert!(check_overlap(&places(&[0, 0x4080], 10), CacheLine::B64).is_ok());
         assert!(check_overlap(&places(&[16, 16], 1), CacheLine::B64).is_err());

@@ -99,10 +99,7 @@ impl RunParameters {
         check_version(hello.min_version, hello.max_version)?;
         let max = hello.max_log2_ring_size;
         if max == 0 {
-            return Err(PeerIncompatible::RingSize {
-                max,
-                wanted: self.log2_ring_size,
-            });
+            return Err(PeerIncompatible::RingSize { max, wanted: self.log2_ring_size });
         }
         Ok(Self {
             c2s_rings: self.c2s_rings.min(hello.max_c2s_ring.saturating_add(1)),

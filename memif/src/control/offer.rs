@@ -51,11 +51,7 @@ impl RingOffer {
     /// Where the ring lies.
     #[must_use]
     pub fn place(&self) -> RingPlace {
-        RingPlace {
-            region: self.region,
-            offset: self.offset,
-            log2_ring_size: self.log2_ring_size,
-        }
+        RingPlace { region: self.region, offset: self.offset, log2_ring_size: self.log2_ring_size }
     }
 }
 
@@ -63,10 +59,7 @@ impl Offer {
     /// How many rings there are in one direction.
     #[must_use]
     pub fn ring_count(&self, direction: Direction) -> usize {
-        self.rings
-            .iter()
-            .filter(|ring| ring.direction == direction)
-            .count()
+        self.rings.iter().filter(|ring| ring.direction == direction).count()
     }
 }
 
@@ -103,9 +96,7 @@ impl OfferBuilder {
             return Err(PeerMisbehaved::RegionIndex { got, expected });
         }
         if expected >= self.limits.regions {
-            return Err(PeerMisbehaved::TooManyRegions {
-                limit: self.limits.regions,
-            });
+            return Err(PeerMisbehaved::TooManyRegions { limit: self.limits.regions });
         }
         if region.size == 0 {
             return Err(PeerMisbehaved::EmptyRegion { index: got });
@@ -116,10 +107,7 @@ impl OfferBuilder {
             return Err(PeerMisbehaved::TooMuchMemory { bytes, limit });
         }
         self.total_bytes = bytes;
-        self.regions.push(RegionOffer {
-            fd,
-            size: region.size,
-        });
+        self.regions.push(RegionOffer { fd, size: region.size });
         Ok(())
     }
 
@@ -147,31 +135,20 @@ impl OfferBuilder {
 
     /// Checks what only all rings together show.
     pub(super) fn finish(self, if_name: Name) -> Result<(Offer, CacheLine), PeerMisbehaved> {
-        for (count, direction) in [
-            (self.c2s_rings, Direction::C2s),
-            (self.s2c_rings, Direction::S2c),
-        ] {
+        for (count, direction) in
+            [(self.c2s_rings, Direction::C2s), (self.s2c_rings, Direction::S2c)]
+        {
             if count == 0 {
                 return Err(PeerMisbehaved::NoRings { direction });
             }
         }
         let places: Vec<_> = self.rings.iter().map(RingOffer::place).collect();
-        let cache_line = self
-            .limits
-            .cache_line
-            .unwrap_or_else(|| detect_cache_line(&places));
+        let cache_line = self.limits.cache_line.unwrap_or_else(|| detect_cache_line(&places));
         check_overlap(&places, cache_line)?;
         for place in &places {
             check_bounds(place, self.region_len(place.region)?, cache_line)?;
         }
-        Ok((
-            Offer {
-                if_name,
-                regions: self.regions,
-                rings: self.rings,
-            },
-            cache_line,
-        ))
+        Ok((Offer { if_name, regions: self.regions, rings: self.rings }, cache_line))
     }
 
     fn check_ring_index(&self, ring: &AddRing) -> Result<(), PeerMisbehaved> {
@@ -181,11 +158,7 @@ impl OfferBuilder {
             Direction::S2c => self.s2c_rings,
         };
         if got != expected {
-            return Err(PeerMisbehaved::RingIndex {
-                direction,
-                got,
-                expected,
-            });
+            return Err(PeerMisbehaved::RingIndex { direction, got, expected });
         }
         let limit = self.limits.rings(direction);
         if got >= limit {
@@ -202,21 +175,13 @@ impl OfferBuilder {
             return Err(PeerMisbehaved::RingSize { log2, limit });
         }
         if ring.private_header_size != 0 {
-            return Err(PeerMisbehaved::PrivateHeader {
-                size: ring.private_header_size,
-            });
+            return Err(PeerMisbehaved::PrivateHeader { size: ring.private_header_size });
         }
         if !ring.offset.is_multiple_of(16) {
-            return Err(PeerMisbehaved::RingAlignment {
-                offset: ring.offset,
-            });
+            return Err(PeerMisbehaved::RingAlignment { offset: ring.offset });
         }
         let region_len = self.region_len(ring.region)?;
-        let place = RingPlace {
-            region: ring.region,
-            offset: ring.offset,
-            log2_ring_size: log2,
-        };
+        let place = RingPlace { region: ring.region, offset: ring.offset, log2_ring_size: log2 };
         check_bounds(&place, region_len, CacheLine::B64)
     }
 

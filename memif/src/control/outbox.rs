@@ -15,10 +15,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(message: &Message, fd: Option<OwnedFd>) -> Self {
-        Self {
-            bytes: message.encode(),
-            fd,
-        }
+        Self { bytes: message.encode(), fd }
     }
 }
 

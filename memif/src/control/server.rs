@@ -73,11 +73,7 @@ impl ServerMachine {
     pub fn new(hello: Hello, now: Instant, timeout: Duration) -> Self {
         let mut outbox = Outbox::default();
         outbox.push(&Message::Hello(hello));
-        Self {
-            state: State::AwaitInit,
-            outbox,
-            handshake: Handshake::new(now, timeout),
-        }
+        Self { state: State::AwaitInit, outbox, handshake: Handshake::new(now, timeout) }
     }
 
     /// Takes what one read of the socket delivered.
@@ -145,10 +141,7 @@ impl ServerMachine {
     /// Whether a message can be taken now, as opposed to a question waiting for the caller's answer.
     #[must_use]
     pub fn wants_message(&self) -> bool {
-        matches!(
-            self.state,
-            State::AwaitInit | State::Building(_) | State::Up
-        )
+        matches!(self.state, State::AwaitInit | State::Building(_) | State::Up)
     }
 
     /// When to call [`on_deadline`](Self::on_deadline); `None` once the handshake is over.
@@ -166,9 +159,7 @@ impl ServerMachine {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = ControlError::Timeout {
-            waited: self.handshake.timeout,
-        };
+        let error = ControlError::Timeout { waited: self.handshake.timeout };
         self.close_with(&error.closing_message());
         Err(error)
     }
@@ -203,8 +194,7 @@ impl ServerMachine {
             }
             (Message::Init(init), _) => self.on_init(init).map(Some),
             (Message::AddRegion(region), Some(fd)) => {
-                self.building(MessageType::AddRegion)?
-                    .add_region(region, fd)?;
+                self.building(MessageType::AddRegion)?.add_region(region, fd)?;
                 self.outbox.push(&Message::Ack);
                 Ok(None)
             }
@@ -214,10 +204,7 @@ impl ServerMachine {
                 Ok(None)
             }
             (Message::Connect { if_name }, _) => self.on_connect(if_name).map(Some),
-            (other, _) => Err(PeerMisbehaved::WrongRole {
-                message: other.message_type(),
-            }
-            .into()),
+            (other, _) => Err(PeerMisbehaved::WrongRole { message: other.message_type() }.into()),
         }
     }
 
@@ -241,10 +228,7 @@ impl ServerMachine {
         self.building(MessageType::Connect)?;
         let State::Building(builder) = std::mem::replace(&mut self.state, State::AwaitAcceptance)
         else {
-            return Err(PeerMisbehaved::Unexpected {
-                message: MessageType::Connect,
-            }
-            .into());
+            return Err(PeerMisbehaved::Unexpected { message: MessageType::Connect }.into());
         };
         let (offer, cache_line) = builder.finish(if_name)?;
         Ok(ServerEvent::Offer { offer, cache_line })

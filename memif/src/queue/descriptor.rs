@@ -35,10 +35,7 @@ impl Descriptor {
 
     #[inline]
     pub(super) fn to_words(self) -> [u64; 2] {
-        [
-            low_word(self.more, self.region, self.len),
-            u64::from(self.offset),
-        ]
+        [low_word(self.more, self.region, self.len), u64::from(self.offset)]
     }
 }
 

@@ -143,7 +143,10 @@ impl RingView {
 }
 
 /// Maps what a client announced and makes the server's queues over it.
-pub(crate) fn server_queues(
+///
+/// # Errors
+/// [`LayoutError`]: what is wrong with the client's memory. Nothing stays mapped then.
+pub fn server_queues(
     offer: Offer,
     cache_line: CacheLine,
     link: &Arc<LinkState>,
@@ -152,9 +155,7 @@ pub(crate) fn server_queues(
     let mut mappings = Vec::with_capacity(offer.regions.len());
     for (region, RegionOffer { fd, size }) in offer.regions.into_iter().enumerate() {
         let mapping = Mapping::from_peer(fd, size, config.policy, link);
-        mappings.push(Arc::new(
-            mapping.map_err(|source| LayoutError::Region { region, source })?,
-        ));
+        mappings.push(Arc::new(mapping.map_err(|source| LayoutError::Region { region, source })?));
     }
     let regions = Arc::new(Regions::new(mappings));
     let mut queues = Queues::default();
@@ -175,13 +176,7 @@ pub(crate) fn server_queues(
             link: Arc::clone(link),
             buffers: None,
         };
-        add_queue(
-            &mut queues,
-            ring.direction == Direction::C2s,
-            parts,
-            &regions,
-            config,
-        );
+        add_queue(&mut queues, ring.direction == Direction::C2s, parts, &regions, config);
     }
     Ok(queues)
 }
@@ -192,31 +187,13 @@ fn view_of_client(
     ring: &RingOffer,
     line: CacheLine,
 ) -> Result<RingView, LayoutError> {
-    let RingOffer {
-        direction,
-        index,
-        region,
-        offset,
-        log2_ring_size,
-        ..
-    } = *ring;
+    let RingOffer { direction, index, region, offset, log2_ring_size, .. } = *ring;
     let mapping = regions.mapping(region);
-    let mapping = mapping.ok_or(LayoutError::NoRegion {
-        region,
-        count: regions.len(),
-    })?;
-    let wrong = |source| LayoutError::Ring {
-        direction,
-        index,
-        source,
-    };
+    let mapping = mapping.ok_or(LayoutError::NoRegion { region, count: regions.len() })?;
+    let wrong = |source| LayoutError::Ring { direction, index, source };
     let found = read_u32(mapping, u64::from(offset)).map_err(wrong)?;
     if found != COOKIE {
-        return Err(LayoutError::Cookie {
-            direction,
-            index,
-            found,
-        });
+        return Err(LayoutError::Cookie { direction, index, found });
     }
     RingView::new(mapping, u64::from(offset), 1 << log2_ring_size, line).map_err(wrong)
 }
@@ -231,48 +208,23 @@ fn add_queue(
     let ring_size = parts.cursor.ring_size();
     let chain_max = config.chain_max.clamp(1, ring_size);
     let capacity = usize::from(ring_size).min(BURST_MAX.max(usize::from(chain_max)));
-    let exchangeable = parts
-        .buffers
-        .as_ref()
-        .is_some_and(|buffers| buffers.pool.is_some());
+    let exchangeable = parts.buffers.as_ref().is_some_and(|buffers| buffers.pool.is_some());
     if receives {
-        let masked = if config.rx_mode == RxMode::Interrupt {
-            0
-        } else {
-            NO_DOORBELL
-        };
+        let masked = if config.rx_mode == RxMode::Interrupt { 0 } else { NO_DOORBELL };
         parts.flags.set(masked);
         let batch = RxBatch::new(Arc::clone(regions), capacity);
-        let batch = if exchangeable {
-            batch.exchangeable()
-        } else {
-            batch
-        };
-        queues.rx.push(RxQueue::new(
-            Ring::new(parts),
-            batch,
-            config.rx_mode,
-            chain_max,
-        ));
+        let batch = if exchangeable { batch.exchangeable() } else { batch };
+        queues.rx.push(RxQueue::new(Ring::new(parts), batch, config.rx_mode, chain_max));
     } else {
-        let batch = TxBatch::new(
-            Arc::clone(regions),
-            ring_size,
-            capacity,
-            usize::from(chain_max),
-        );
-        let batch = if exchangeable {
-            batch.exchangeable()
-        } else {
-            batch
-        };
+        let batch = TxBatch::new(Arc::clone(regions), ring_size, capacity, usize::from(chain_max));
+        let batch = if exchangeable { batch.exchangeable() } else { batch };
         queues.tx.push(TxQueue::new(Ring::new(parts), batch));
     }
 }
 
 /// The memory that a client makes for one link: rings, buffers, doorbells.
 #[derive(Debug)]
-pub(crate) struct ClientMemory {
+pub struct ClientMemory {
     memory: OwnedMemory,
     rings: Vec<ClientRing>,
     pool_memory: Option<Arc<ringport::pool::Pool>>,
@@ -293,7 +245,10 @@ struct ClientRing {
 
 impl ClientMemory {
     /// Makes and initialises rings, buffers and doorbells.
-    pub(crate) fn allocate(
+    ///
+    /// # Errors
+    /// [`LayoutError`]: what cannot be had, or does not fit.
+    pub fn allocate(
         params: &RunParameters,
         config: &ClientMemoryConfig,
     ) -> Result<Self, LayoutError> {
@@ -301,34 +256,16 @@ impl ClientMemory {
         let made = OwnedMemory::create("ringport-memif", plan.bytes, config.backing);
         let memory = made.map_err(|source| LayoutError::Region { region: 0, source })?;
         let own_regions = || Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
-        let regions = config
-            .pool
-            .as_ref()
-            .map_or_else(own_regions, |pool| Arc::clone(pool.regions()));
+        let regions =
+            config.pool.as_ref().map_or_else(own_regions, |pool| Arc::clone(pool.regions()));
         let mut rings = Vec::with_capacity(plan.directions.len());
         for (ring, &(direction, index)) in plan.directions.iter().enumerate() {
             let offset = plan.ring_offset(ring);
             let buffers = plan.buffers(ring, config)?;
-            initialise(
-                memory.mapping(),
-                offset,
-                plan.slots,
-                config.cache_line,
-                &buffers,
-            )
-            .map_err(|source| LayoutError::Ring {
-                direction,
-                index,
-                source,
-            })?;
+            initialise(memory.mapping(), offset, plan.slots, config.cache_line, &buffers)
+                .map_err(|source| LayoutError::Ring { direction, index, source })?;
             let doorbell = Doorbell::create()?;
-            rings.push(ClientRing {
-                direction,
-                index,
-                offset,
-                doorbell,
-                buffers,
-            });
+            rings.push(ClientRing { direction, index, offset, doorbell, buffers });
         }
         Ok(Self {
             memory,
@@ -341,13 +278,13 @@ impl ClientMemory {
     }
 
     /// What is announced to the server, with file descriptors of its own.
-    pub(crate) fn offer(&self, if_name: &str) -> io::Result<Offer> {
+    ///
+    /// # Errors
+    /// When the limit of open files is reached.
+    pub fn offer(&self, if_name: &str) -> io::Result<Offer> {
         let announce = |memory: &OwnedMemory| {
             let size = memory.mapping().len() as u64;
-            Ok::<_, io::Error>(RegionOffer {
-                fd: memory.fd().try_clone_to_owned()?,
-                size,
-            })
+            Ok::<_, io::Error>(RegionOffer { fd: memory.fd().try_clone_to_owned()?, size })
         };
         let mut regions = vec![announce(&self.memory)?];
         if let Some(pool) = &self.pool_memory {
@@ -364,16 +301,15 @@ impl ClientMemory {
                 doorbell: ring.doorbell.try_clone_fd()?,
             });
         }
-        Ok(Offer {
-            if_name: if_name.into(),
-            regions,
-            rings,
-        })
+        Ok(Offer { if_name: if_name.into(), regions, rings })
     }
 
     /// Makes the client's queues, once the server is connected. Only now are empty buffers
     /// published: libmemif and DPDK set both indices of every ring to zero while they connect.
-    pub(crate) fn into_queues(
+    ///
+    /// # Errors
+    /// [`LayoutError::Ring`] never happens to memory that `allocate` laid out.
+    pub fn into_queues(
         self,
         link: &Arc<LinkState>,
         config: &DataConfig,
@@ -381,24 +317,10 @@ impl ClientMemory {
         let mut queues = Queues::default();
         let slots = 1u16 << self.log2_ring_size;
         for ring in self.rings {
-            let ClientRing {
-                direction,
-                index,
-                offset,
-                doorbell,
-                buffers,
-            } = ring;
-            let view = RingView::new(
-                self.memory.mapping(),
-                u64::from(offset),
-                slots,
-                self.cache_line,
-            )
-            .map_err(|source| LayoutError::Ring {
-                direction,
-                index,
-                source,
-            })?;
+            let ClientRing { direction, index, offset, doorbell, buffers } = ring;
+            let view =
+                RingView::new(self.memory.mapping(), u64::from(offset), slots, self.cache_line)
+                    .map_err(|source| LayoutError::Ring { direction, index, source })?;
             let receives = direction == Direction::S2c;
             let (own_bias, peer_bias) = if receives { (slots, 0) } else { (0, slots) };
             let mut parts = RingParts {
@@ -458,44 +380,26 @@ impl Plan {
         let rings = directions.len() as u64;
         let ring_bytes = header_bytes(config.cache_line) + 16 * u64::from(slots);
         let buffers_base = (rings * ring_bytes).next_multiple_of(line_bytes(config.cache_line));
-        let own_buffers = if config.pool.is_some() {
-            0
-        } else {
-            rings * u64::from(slots)
-        };
+        let own_buffers = if config.pool.is_some() { 0 } else { rings * u64::from(slots) };
         let bytes = buffers_base + own_buffers * u64::from(params.buffer_size);
-        let too_large = LayoutError::TooLarge {
-            bytes,
-            max: REGION_BYTES_MAX,
-        };
+        let too_large = LayoutError::TooLarge { bytes, max: REGION_BYTES_MAX };
         if bytes > REGION_BYTES_MAX {
             return Err(too_large);
         }
         let headroom = config.headroom;
         if u32::from(headroom) >= params.buffer_size {
-            return Err(LayoutError::Headroom {
-                headroom,
-                buffer_size: params.buffer_size,
-            });
+            return Err(LayoutError::Headroom { headroom, buffer_size: params.buffer_size });
         }
         let (Ok(ring_bytes), Ok(bytes)) = (u32::try_from(ring_bytes), usize::try_from(bytes))
         else {
             return Err(too_large);
         };
-        Ok(Self {
-            slots,
-            directions,
-            ring_bytes,
-            buffers_base,
-            bytes,
-        })
+        Ok(Self { slots, directions, ring_bytes, buffers_base, bytes })
     }
 
     fn ring_offset(&self, ring: usize) -> u32 {
         // No loss: all rings together fit a region of 32-bit offsets.
-        u32::try_from(ring)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(self.ring_bytes)
+        u32::try_from(ring).unwrap_or(u32::MAX).saturating_mul(self.ring_bytes)
     }
 
     /// The buffers of the ring that lies at place `ring`. Headroom is only for what the server
@@ -503,26 +407,17 @@ impl Plan {
     fn buffers(&self, ring: usize, config: &ClientMemoryConfig) -> Result<SlotTable, LayoutError> {
         let (slots, headroom) = (u64::from(self.slots), config.headroom);
         let (wire_region, buffer_size, starts) = match &config.pool {
-            Some(pool) => (
-                1,
-                config.buffer_size.min(pool.buffer_size()),
-                pool.take(usize::from(self.slots))?,
-            ),
+            Some(pool) => {
+                (1, config.buffer_size.min(pool.buffer_size()), pool.take(usize::from(self.slots))?)
+            }
             None => {
                 let size = u64::from(config.buffer_size);
                 let first = self.buffers_base + ring as u64 * slots * size;
-                (
-                    0,
-                    config.buffer_size,
-                    (0..slots).map(|slot| first + slot * size).collect(),
-                )
+                (0, config.buffer_size, (0..slots).map(|slot| first + slot * size).collect())
             }
         };
         if u32::from(headroom) >= buffer_size {
-            return Err(LayoutError::Headroom {
-                headroom,
-                buffer_size,
-            });
+            return Err(LayoutError::Headroom { headroom, buffer_size });
         }
         // No loss: every start lies in a region of 32-bit offsets, with `headroom` bytes behind it.
         let offset = |start: u64| u32::try_from(start + u64::from(headroom)).unwrap_or(u32::MAX);

@@ -27,8 +27,7 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
-pub use layout::LayoutError;
-pub(crate) use layout::{ClientMemory, server_queues};
+pub use layout::{ClientMemory, LayoutError, server_queues};
 pub use rx::RxQueue;
 pub use tx::TxQueue;
 
@@ -62,11 +61,7 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self {
-            rx_mode: RxMode::default(),
-            policy: MemoryPolicy::Guarded,
-            chain_max: 256,
-        }
+        Self { rx_mode: RxMode::default(), policy: MemoryPolicy::Guarded, chain_max: 256 }
     }
 }
 

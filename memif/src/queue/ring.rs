@@ -57,12 +57,7 @@ impl SlotTable {
     #[inline]
     pub(super) fn filled(&self, slot: u16, len: u32, more: bool) -> Descriptor {
         let offset = self.offsets.get(usize::from(slot)).copied().unwrap_or(0);
-        Descriptor {
-            more,
-            region: self.wire_region,
-            len,
-            offset,
-        }
+        Descriptor { more, region: self.wire_region, len, offset }
     }
 
     /// Tells a transmit batch where the buffers are. They lie in its region by construction.
@@ -94,11 +89,7 @@ impl Drop for SlotTable {
     fn drop(&mut self) {
         if let Some(pool) = &self.pool {
             let headroom = u32::from(self.headroom);
-            pool.give_back(
-                self.offsets
-                    .iter()
-                    .map(|offset| u64::from(offset - headroom)),
-            );
+            pool.give_back(self.offsets.iter().map(|offset| u64::from(offset - headroom)));
         }
     }
 }
@@ -117,29 +108,9 @@ pub(super) struct RingParts {
 
 impl Ring {
     pub(super) fn new(parts: RingParts) -> Self {
-        let RingParts {
-            cursor,
-            own,
-            peer,
-            flags,
-            descriptors,
-            doorbell,
-            link,
-            buffers,
-        } = parts;
+        let RingParts { cursor, own, peer, flags, descriptors, doorbell, link, buffers } = parts;
         let (draining, failed) = (false, None);
-        Self {
-            cursor,
-            own,
-            peer,
-            flags,
-            descriptors,
-            doorbell,
-            link,
-            buffers,
-            draining,
-            failed,
-        }
+        Self { cursor, own, peer, flags, descriptors, doorbell, link, buffers, draining, failed }
     }
 
     /// How many slots we may work on, when `wanted` would do.

@@ -29,16 +29,7 @@ struct RxSide {
 impl RxQueue {
     pub(super) fn new(ring: Ring, batch: RxBatch, mode: RxMode, chain_max: u16) -> Self {
         let armed = mode == RxMode::Interrupt;
-        Self {
-            batch,
-            side: RxSide {
-                ring,
-                mode,
-                chain_max,
-                armed,
-                stats: RxStats::default(),
-            },
-        }
+        Self { batch, side: RxSide { ring, mode, chain_max, armed, stats: RxStats::default() } }
     }
 
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
@@ -200,9 +191,7 @@ impl RxSide {
         for at in 0..available {
             match take_one(batch, first.ahead(at).slot(mask)) {
                 Ok(true) if at + 1 - complete >= self.chain_max => {
-                    outcome = Err(QueueError::ChainTooLong {
-                        limit: self.chain_max,
-                    });
+                    outcome = Err(QueueError::ChainTooLong { limit: self.chain_max });
                     break;
                 }
                 Ok(true) => {}
@@ -231,12 +220,7 @@ impl RxSide {
             return Ok(true);
         }
         self.armed = true;
-        let Ring {
-            cursor,
-            flags,
-            peer,
-            ..
-        } = &mut self.ring;
+        let Ring { cursor, flags, peer, .. } = &mut self.ring;
         Ok(arm(cursor, flags.atomic(), peer.atomic())? > 0)
     }
 
@@ -261,13 +245,7 @@ impl ReleaseRx for RxSide {
         let entries = u16::try_from(released.entries).unwrap_or(u16::MAX);
         self.stats.packets += released.packets as u64;
         self.stats.bytes += released.bytes;
-        let Ring {
-            cursor,
-            own,
-            descriptors,
-            buffers,
-            ..
-        } = &mut self.ring;
+        let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
         if let Some(slots) = buffers {
             if released.exchanged {
                 let (first, mask) = (cursor.next(), cursor.mask());

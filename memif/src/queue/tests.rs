@@ -30,32 +30,14 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn new(log2_ring_size: u8) -> Self {
-        let memory = ClientMemoryConfig {
-            buffer_size: 256,
-            ..ClientMemoryConfig::default()
-        };
-        let params = RunParameters {
-            c2s_rings: 1,
-            s2c_rings: 1,
-            log2_ring_size,
-            buffer_size: 256,
-        };
+        let memory = ClientMemoryConfig { buffer_size: 256, ..ClientMemoryConfig::default() };
+        let params = RunParameters { c2s_rings: 1, s2c_rings: 1, log2_ring_size, buffer_size: 256 };
         let data = DataConfig::default();
-        Self {
-            params,
-            memory,
-            client: data.clone(),
-            server: data,
-        }
+        Self { params, memory, client: data.clone(), server: data }
     }
 
     pub(super) fn connect(self) -> Pair {
-        let Self {
-            params,
-            memory,
-            client,
-            server,
-        } = self;
+        let Self { params, memory, client, server } = self;
         let line = match memory.cache_line {
             CacheLine::B64 => 64,
             CacheLine::B128 => 128,
@@ -70,15 +52,7 @@ impl Setup {
         let offer = made.offer("test").unwrap();
         let server = server_queues(offer, memory.cache_line, &server_link, &server).unwrap();
         let client = made.into_queues(&client_link, &client).unwrap();
-        Pair {
-            client,
-            server,
-            client_link,
-            server_link,
-            region0: Arc::new(region0),
-            params,
-            line,
-        }
+        Pair { client, server, client_link, server_link, region0: Arc::new(region0), params, line }
     }
 }
 
@@ -130,8 +104,5 @@ pub(super) fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) -> usize {
 /// Takes everything that one burst delivers.
 pub(super) fn receive(rx: &mut RxQueue) -> Vec<Vec<u8>> {
     let burst = rx.rx_burst(256).unwrap();
-    burst
-        .packets()
-        .map(|packet| packet.detach().to_vec())
-        .collect()
+    burst.packets().map(|packet| packet.detach().to_vec()).collect()
 }

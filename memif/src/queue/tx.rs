@@ -30,14 +30,7 @@ impl TxQueue {
             Some(own) => own.enter(&mut batch),
             None => checked = vec![[0; 2]; usize::from(ring.cursor.ring_size())].into(),
         }
-        Self {
-            batch,
-            side: TxSide {
-                ring,
-                checked,
-                stats: TxStats::default(),
-            },
-        }
+        Self { batch, side: TxSide { ring, checked, stats: TxStats::default() } }
     }
 
     /// Reserves up to `max` free slots. Never blocks, allocates, or makes a system call. A full
@@ -138,13 +131,7 @@ impl CommitTx for TxSide {
     fn commit(&mut self, committed: Committed<'_>) {
         // No loss: a burst never holds more slots than its ring.
         let slots = u16::try_from(committed.slots).unwrap_or(u16::MAX);
-        let Ring {
-            cursor,
-            own,
-            descriptors,
-            buffers,
-            ..
-        } = &mut self.ring;
+        let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
         let mut bytes = 0;
         match buffers {
             None => {

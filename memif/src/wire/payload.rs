@@ -136,10 +136,7 @@ impl Init {
 
 impl AddRegion {
     pub(super) fn read(fields: &mut Reader<'_>) -> Self {
-        Self {
-            index: fields.u16(),
-            size: fields.u64(),
-        }
+        Self { index: fields.u16(), size: fields.u64() }
     }
 
     pub(super) fn write(&self, fields: &mut Writer<'_>) {
@@ -151,11 +148,7 @@ impl AddRegion {
 impl AddRing {
     pub(super) fn read(fields: &mut Reader<'_>) -> Self {
         let flags = fields.u16();
-        let direction = if flags & FLAG_C2S == 0 {
-            Direction::S2c
-        } else {
-            Direction::C2s
-        };
+        let direction = if flags & FLAG_C2S == 0 { Direction::S2c } else { Direction::C2s };
         Self {
             direction,
             index: fields.u16(),
@@ -167,11 +160,7 @@ impl AddRing {
     }
 
     pub(super) fn write(&self, fields: &mut Writer<'_>) {
-        fields.u16(if self.direction == Direction::C2s {
-            FLAG_C2S
-        } else {
-            0
-        });
+        fields.u16(if self.direction == Direction::C2s { FLAG_C2S } else { 0 });
         fields.u16(self.index);
         fields.u16(self.region);
         fields.u32(self.offset);
@@ -182,10 +171,7 @@ impl AddRing {
 
 impl Disconnect {
     pub(super) fn read(fields: &mut Reader<'_>) -> Self {
-        Self {
-            code: fields.u32(),
-            text: fields.text(),
-        }
+        Self { code: fields.u32(), text: fields.text() }
     }
 
     pub(super) fn write(&self, fields: &mut Writer<'_>) {

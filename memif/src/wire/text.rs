@@ -39,11 +39,7 @@ impl<const N: usize> Text<N> {
     /// Formats `value`, keeping as much as fits. Does not allocate.
     #[must_use]
     pub fn of(value: &dyn fmt::Display) -> Self {
-        let mut cursor = Cursor {
-            text: [0; N],
-            len: 0,
-            full: false,
-        };
+        let mut cursor = Cursor { text: [0; N], len: 0, full: false };
         // The only error is the cursor's own, once the field is full.
         let _ = write!(cursor, "{value}");
         Self(cursor.text)
@@ -91,11 +87,7 @@ impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.as_bytes().utf8_chunks() {
             for character in chunk.valid().chars() {
-                let shown = if character.is_control() {
-                    '\u{FFFD}'
-                } else {
-                    character
-                };
+                let shown = if character.is_control() { '\u{FFFD}' } else { character };
                 f.write_char(shown)?;
             }
             if !chunk.invalid().is_empty() {
@@ -125,10 +117,7 @@ impl Secret {
     /// [`ConfigError::SecretTooLong`] and [`ConfigError::SecretWithNul`]: a secret is never cut.
     pub fn new(secret: &[u8]) -> Result<Self, ConfigError> {
         if secret.len() > SECRET_MAX {
-            return Err(ConfigError::SecretTooLong {
-                len: secret.len(),
-                limit: SECRET_MAX,
-            });
+            return Err(ConfigError::SecretTooLong { len: secret.len(), limit: SECRET_MAX });
         }
         if secret.contains(&0) {
             return Err(ConfigError::SecretWithNul);
@@ -166,11 +155,7 @@ impl Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        let differing = self
-            .0
-            .iter()
-            .zip(&other.0)
-            .fold(0, |bits, (a, b)| bits | (a ^ b));
+        let differing = self.0.iter().zip(&other.0).fold(0, |bits, (a, b)| bits | (a ^ b));
         std::hint::black_box(differing) == 0
     }
 }
@@ -179,11 +164,7 @@ impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_empty() {
-            "Secret(none)"
-        } else {
-            "Secret(..)"
-        })
+        f.write_str(if self.is_empty() { "Secret(none)" } else { "Secret(..)" })
     }
 }
 
@@ -264,10 +245,7 @@ mod tests {
             Secret::new(&[b's'; 24]),
             Err(ConfigError::SecretTooLong { len: 24, limit: 23 })
         ));
-        assert!(matches!(
-            Secret::new(b"a\0b"),
-            Err(ConfigError::SecretWithNul)
-        ));
+        assert!(matches!(Secret::new(b"a\0b"), Err(ConfigError::SecretWithNul)));
     }
 
     #[test]

@@ -28,10 +28,7 @@ pub fn forward(
         return Ok(Forwarded::default());
     }
     let mut out = tx.tx_burst(burst.slots())?;
-    let mut done = Forwarded {
-        packets: out.exchange(&mut burst),
-        dropped: 0,
-    };
+    let mut done = Forwarded { packets: out.exchange(&mut burst), dropped: 0 };
     if done.packets == 0 {
         for packet in burst.packets() {
             match out.push_packet(&packet) {

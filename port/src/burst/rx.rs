@@ -45,12 +45,7 @@ impl RxBatch {
     /// Storage for bursts of up to `capacity` entries that point into `regions`.
     #[must_use]
     pub fn new(regions: Arc<Regions>, capacity: usize) -> Self {
-        let empty = RxEntry {
-            address: NonNull::dangling(),
-            len: 0,
-            more: false,
-            region: 0,
-        };
+        let empty = RxEntry { address: NonNull::dangling(), len: 0, more: false, region: 0 };
         Self {
             regions,
             entries: vec![empty; capacity].into(),
@@ -119,12 +114,7 @@ impl RxBatch {
             let limit = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
             return Err(QueueError::ChainTooLong { limit });
         };
-        *entry = RxEntry {
-            address,
-            len,
-            more,
-            region,
-        };
+        *entry = RxEntry { address, len, more, region };
         copy::prefetch_read(address.as_ptr());
         self.used += 1;
         self.packets += usize::from(!more);
@@ -163,14 +153,8 @@ impl RxBatch {
         if packets >= self.packets {
             return self.used;
         }
-        let ends = self.entries[..self.used]
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| !e.more);
-        packets
-            .checked_sub(1)
-            .and_then(|last| ends.map(|(at, _)| at + 1).nth(last))
-            .unwrap_or(0)
+        let ends = self.entries[..self.used].iter().enumerate().filter(|(_, e)| !e.more);
+        packets.checked_sub(1).and_then(|last| ends.map(|(at, _)| at + 1).nth(last)).unwrap_or(0)
     }
 
     /// How many whole packets, and entries, fit `room` slots.
@@ -236,11 +220,7 @@ impl<'q> RxBurst<'q> {
     #[inline]
     pub fn new(batch: &'q mut RxBatch, owner: &'q mut dyn ReleaseRx) -> Self {
         let returning = batch.packets;
-        Self {
-            batch,
-            owner,
-            returning,
-        }
+        Self { batch, owner, returning }
     }
 
     /// Packets in the burst.
@@ -273,11 +253,7 @@ impl<'q> RxBurst<'q> {
         std::iter::from_fn(move || {
             let len = packet_entries(rest)?;
             let (entries, tail) = rest.split_at(len);
-            let packet = RxPacket {
-                entries,
-                first,
-                batch,
-            };
+            let packet = RxPacket { entries, first, batch };
             rest = tail;
             first += len;
             Some(packet)
@@ -314,18 +290,9 @@ impl Drop for RxBurst<'_> {
         }
         let packets = self.returning;
         let entries = self.batch.entries_of(packets);
-        let bytes = self.batch.entries[..entries]
-            .iter()
-            .map(|e| u64::from(e.len))
-            .sum();
+        let bytes = self.batch.entries[..entries].iter().map(|e| u64::from(e.len)).sum();
         let exchanged = self.batch.exchanged;
-        self.owner.release(Released {
-            packets,
-            entries,
-            bytes,
-            batch: self.batch,
-            exchanged,
-        });
+        self.owner.release(Released { packets, entries, bytes, batch: self.batch, exchanged });
     }
 }
 
@@ -424,10 +391,7 @@ impl<'b> RxPacket<'b> {
     #[must_use]
     pub fn offload(&self) -> Offload {
         let offloads = self.batch.offloads.as_deref();
-        offloads
-            .and_then(|o| o.get(self.first))
-            .copied()
-            .unwrap_or_default()
+        offloads.and_then(|o| o.get(self.first)).copied().unwrap_or_default()
     }
 
     #[inline]
@@ -466,9 +430,6 @@ impl<'b> RxPacket<'b> {
 impl std::fmt::Debug for RxPacket<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (len, pieces) = (self.len(), self.entries.len());
-        f.debug_struct("RxPacket")
-            .field("len", &len)
-            .field("pieces", &pieces)
-            .finish()
+        f.debug_struct("RxPacket").field("len", &len).field("pieces", &pieces).finish()
     }
 }

@@ -207,10 +207,7 @@ impl Context {
     /// Throws away the results of requests, all of which are complete.
     fn reap(self) -> Result<(), Errno> {
         let mut events = [IoEvent::default(); REAP_MAX];
-        let now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let (min, max): (c_long, c_long) = (0, REAP_MAX as c_long);
         // SAFETY: `events` has room for `max` events and is writable; `now` is a valid time, which
         // makes the call return at once.

@@ -33,20 +33,13 @@ struct Shared {
 impl Helper {
     pub(super) fn start(fd: Arc<OwnedFd>) -> io::Result<Self> {
         let rung = AtomicBool::new(false);
-        let shared = Arc::new(Shared {
-            fd,
-            rung,
-            ended: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { fd, rung, ended: AtomicBool::new(false) });
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("doorbell".into())
             .stack_size(STACK)
             .spawn(move || for_thread.run())?;
-        Ok(Self {
-            shared,
-            thread: thread.thread().clone(),
-        })
+        Ok(Self { shared, thread: thread.thread().clone() })
     }
 
     /// Has the thread ring. Never blocks: a store, and a futex wake-up if the last ring is out.
@@ -108,11 +101,7 @@ mod tests {
         full.write(u64::MAX - 1).unwrap();
         let fd = Arc::new(OwnedFd::from(full));
         let rung = AtomicBool::new(false);
-        let shared = Arc::new(Shared {
-            fd,
-            rung,
-            ended: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { fd, rung, ended: AtomicBool::new(false) });
         let (done, wait) = mpsc::channel();
         let fd = Arc::clone(&shared.fd);
         // What the helper does once it has lost the race against the peer.
@@ -120,14 +109,8 @@ mod tests {
             let written = nix::unistd::write(&*fd, &1_u64.to_ne_bytes());
             done.send(written)
         });
-        assert!(
-            wait.recv_timeout(Duration::from_millis(50)).is_err(),
-            "it should be stopped"
-        );
-        drop(Helper {
-            shared,
-            thread: stopped.thread().clone(),
-        });
+        assert!(wait.recv_timeout(Duration::from_millis(50)).is_err(), "it should be stopped");
+        drop(Helper { shared, thread: stopped.thread().clone() });
         assert_eq!(wait.recv_timeout(Duration::from_secs(10)).unwrap(), Ok(8));
     }
 }

@@ -36,11 +36,7 @@ fn in_time<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T 
 
 fn await_ring(theirs: &EventFd) {
     let mut set = [PollFd::new(theirs.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(
-        nix::poll::poll(&mut set, DEADLINE_MS).unwrap(),
-        1,
-        "not rung"
-    );
+    assert_eq!(nix::poll::poll(&mut set, DEADLINE_MS).unwrap(), 1, "not rung");
 }
 
 #[test]
@@ -65,10 +61,7 @@ fn kernel_rings_inline_and_counts_every_ring() {
     for _ in 0..10_000 {
         doorbell.ring().unwrap();
     }
-    assert!(
-        doorbell.helper.get().is_none(),
-        "AIO is refused here: the helper was tested twice"
-    );
+    assert!(doorbell.helper.get().is_none(), "AIO is refused here: the helper was tested twice");
     assert_eq!(theirs.read().unwrap(), 10_000);
 }
 
@@ -110,10 +103,7 @@ fn helper_stopped_in_its_write_stops_nobody_and_ends_with_the_doorbell() {
     in_time(move || drop(doorbell));
     let deadline = std::time::Instant::now() + DEADLINE;
     while shared.strong_count() > 0 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the helper thread hangs"
-        );
+        assert!(std::time::Instant::now() < deadline, "the helper thread hangs");
         std::thread::yield_now();
     }
     drop(theirs);
@@ -192,11 +182,8 @@ fn what_is_not_an_eventfd_is_refused_by_name() {
     let (pipe, _write) = nix::unistd::pipe().unwrap();
     let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let file = tempfile::tempfile().unwrap();
-    let fds: [(OwnedFd, &str); 3] = [
-        (pipe, "pipe:["),
-        (socket.into(), "socket:["),
-        (file.into(), "(deleted)"),
-    ];
+    let fds: [(OwnedFd, &str); 3] =
+        [(pipe, "pipe:["), (socket.into(), "socket:["), (file.into(), "(deleted)")];
     for (fd, name) in fds {
         assert_eq!(aio::accepts(fd.as_fd()), Ok(false), "{name}");
         let error = Doorbell::from_peer(fd).unwrap_err();
@@ -224,9 +211,7 @@ fn thousand_threads_leave_no_contexts_behind() {
     let doorbell = Arc::new(doorbell);
     for _ in 0..1000 {
         let doorbell = Arc::clone(&doorbell);
-        std::thread::spawn(move || doorbell.ring().unwrap())
-            .join()
-            .unwrap();
+        std::thread::spawn(move || doorbell.ring().unwrap()).join().unwrap();
     }
     assert_eq!(theirs.read().unwrap(), 1000);
     // One for this test, and one for each of the others that ran at the same time.
@@ -244,10 +229,7 @@ fn thousand_helpers_leave_no_descriptors_behind() {
     }
     let deadline = std::time::Instant::now() + DEADLINE;
     while weak.iter().any(|fd| fd.strong_count() > 0) {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "a helper thread hangs"
-        );
+        assert!(std::time::Instant::now() < deadline, "a helper thread hangs");
         std::thread::yield_now();
     }
     assert_eq!(theirs.read().unwrap(), 1000);

@@ -12,11 +12,7 @@ fn pair(kind: SockType) -> (OwnedFd, OwnedFd) {
 /// process that another test is starting.
 fn await_events(socket: &OwnedFd, events: PollFlags) {
     let mut set = [PollFd::new(socket.as_fd(), events)];
-    assert_eq!(
-        nix::poll::poll(&mut set, 10_000_u16).unwrap(),
-        1,
-        "waited in vain"
-    );
+    assert_eq!(nix::poll::poll(&mut set, 10_000_u16).unwrap(), 1, "waited in vain");
 }
 
 /// An open file whose name nobody else uses, so that its descriptors can be counted while other
@@ -28,10 +24,7 @@ struct Marked {
 
 impl Marked {
     fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            fd: memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap(),
-        }
+        Self { name, fd: memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap() }
     }
 
     fn many(&self, count: usize) -> Vec<BorrowedFd<'_>> {
@@ -176,11 +169,7 @@ fn stream_read_past_a_message_brings_the_fds_of_the_next() {
     send(theirs.as_fd(), b"cd", &file.many(1)).unwrap();
     send(theirs.as_fd(), b"ef", &file.many(2)).unwrap();
     let received = recv(ours.as_fd(), &mut [0; 64]).unwrap();
-    assert_eq!(
-        (received.len, received.fds.len()),
-        (4, 1),
-        "and stops after them"
-    );
+    assert_eq!((received.len, received.fds.len()), (4, 1), "and stops after them");
 }
 
 #[test]

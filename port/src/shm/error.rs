@@ -74,9 +74,6 @@ pub enum RegionError {
 impl RegionError {
     /// For `map_err` on a nix call.
     pub(super) fn system(operation: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::System {
-            operation,
-            source: errno.into(),
-        }
+        move |errno| Self::System { operation, source: errno.into() }
     }
 }

@@ -22,10 +22,7 @@
 //! * System calls given guarded memory fail with `EFAULT` instead, and tell no link.
 //! * The private memory is charged to this process when it is written to. When the kernel grants
 //!   none (strict overcommit), the fault is treated like one at any other address.
-#![expect(
-    unsafe_code,
-    reason = "a signal handler that maps memory over a range that was lost"
-)]
+#![expect(unsafe_code, reason = "a signal handler that maps memory over a range that was lost")]
 
 mod table;
 
@@ -57,10 +54,7 @@ pub struct Watch {
 
 impl Watch {
     pub(super) fn new(mapping: &Arc<Mapping>, link: &Arc<LinkState>) -> Result<Self, RegionError> {
-        Ok(Self {
-            _registration: mapping.watch(link)?,
-            _mapping: Arc::clone(mapping),
-        })
+        Ok(Self { _registration: mapping.watch(link)?, _mapping: Arc::clone(mapping) })
     }
 }
 
@@ -140,10 +134,7 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 /// Whether the signal comes from an access that this very thread is making. `BUS_MCEERR_AO` does
 /// not, nor does what `kill` sends.
 fn is_fault(code: c_int) -> bool {
-    matches!(
-        code,
-        libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR
-    )
+    matches!(code, libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
 }
 
 /// Replaces the registered range that contains `address`, and brings down the links that use it.

@@ -35,15 +35,9 @@ impl<'fd> MemoryFile<'fd> {
             _ => return Err(not_memory(fd)),
         };
         if seals.intersects(SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_FUTURE_WRITE) {
-            return Err(RegionError::WriteSealed {
-                seals: seals.bits().unsigned_abs(),
-            });
+            return Err(RegionError::WriteSealed { seals: seals.bits().unsigned_abs() });
         }
-        Ok(Self {
-            fd,
-            seals,
-            huge_page,
-        })
+        Ok(Self { fd, seals, huge_page })
     }
 
     /// Bytes of one huge page, or `None` for ordinary pages.

@@ -93,12 +93,7 @@ impl Mapping {
         let base = unsafe { mmap(None, mapped_len, access, MapFlags::MAP_SHARED, fd, 0) }
             .map_err(RegionError::system("map the memory"))?;
         let mapped_len = mapped_len.get();
-        Ok(Self {
-            base: base.cast(),
-            len: len.get(),
-            mapped_len,
-            guard: None,
-        })
+        Ok(Self { base: base.cast(), len: len.get(), mapped_len, guard: None })
     }
 
     /// Has the guard watch the range. The caller drops the registration before the mapping.
@@ -125,8 +120,5 @@ pub(super) fn checked_len(announced: u64) -> Result<NonZeroUsize, RegionError> {
 }
 
 fn too_long(announced: u64) -> RegionError {
-    RegionError::TooLong {
-        announced,
-        limit: isize::MAX.unsigned_abs() as u64,
-    }
+    RegionError::TooLong { announced, limit: isize::MAX.unsigned_abs() as u64 }
 }

@@ -49,10 +49,7 @@ impl OwnedMemory {
         let memory = options.create(name).map_err(memfd_failed("make memory"))?;
         let file_len = (len.get() as u64).next_multiple_of(page);
         let sized = memory.as_file().set_len(file_len);
-        sized.map_err(|source| RegionError::System {
-            operation: "size the memory",
-            source,
-        })?;
+        sized.map_err(|source| RegionError::System { operation: "size the memory", source })?;
         seal(&memory, backing)?;
         Self::from_fd(memory.into_file().into(), len.get())
     }

@@ -32,11 +32,7 @@ pub struct MemoryLimits {
 impl Default for MemoryLimits {
     /// 256 regions, 1 TiB: what a large virtual machine or packet buffer pool has.
     fn default() -> Self {
-        Self {
-            region_bytes_max: 1 << 40,
-            link_bytes_max: 1 << 40,
-            region_count_max: 256,
-        }
+        Self { region_bytes_max: 1 << 40, link_bytes_max: 1 << 40, region_count_max: 256 }
     }
 }
 
@@ -53,23 +49,15 @@ impl MemoryLimits {
         announced: u64,
     ) -> Result<(), RegionError> {
         if mapped_count >= self.region_count_max {
-            return Err(RegionError::TooManyRegions {
-                limit: self.region_count_max,
-            });
+            return Err(RegionError::TooManyRegions { limit: self.region_count_max });
         }
         if announced > self.region_bytes_max {
-            return Err(RegionError::TooLong {
-                announced,
-                limit: self.region_bytes_max,
-            });
+            return Err(RegionError::TooLong { announced, limit: self.region_bytes_max });
         }
         let total = mapped_bytes.saturating_add(announced);
         if total > self.link_bytes_max {
             let limit = self.link_bytes_max;
-            return Err(RegionError::TotalTooLong {
-                announced: total,
-                limit,
-            });
+            return Err(RegionError::TotalTooLong { announced: total, limit });
         }
         Ok(())
     }
@@ -81,39 +69,14 @@ mod tests {
 
     #[test]
     fn region_beyond_any_limit_is_refused() {
-        let limits = MemoryLimits {
-            region_bytes_max: 10,
-            link_bytes_max: 15,
-            region_count_max: 2,
-        };
+        let limits = MemoryLimits { region_bytes_max: 10, link_bytes_max: 15, region_count_max: 2 };
         assert!(limits.admit(1, 5, 10).is_ok());
         let refused = |count, bytes, announced| limits.admit(count, bytes, announced).unwrap_err();
-        assert!(matches!(
-            refused(2, 0, 1),
-            RegionError::TooManyRegions { limit: 2 }
-        ));
-        assert!(matches!(
-            refused(0, 0, 11),
-            RegionError::TooLong {
-                announced: 11,
-                limit: 10
-            }
-        ));
+        assert!(matches!(refused(2, 0, 1), RegionError::TooManyRegions { limit: 2 }));
+        assert!(matches!(refused(0, 0, 11), RegionError::TooLong { announced: 11, limit: 10 }));
         let total = refused(1, 6, 10);
-        assert!(matches!(
-            total,
-            RegionError::TotalTooLong {
-                announced: 16,
-                limit: 15
-            }
-        ));
+        assert!(matches!(total, RegionError::TotalTooLong { announced: 16, limit: 15 }));
         let overflow = refused(1, u64::MAX, 10);
-        assert!(matches!(
-            overflow,
-            RegionError::TotalTooLong {
-                announced: u64::MAX,
-                limit: 15
-            }
-        ));
+        assert!(matches!(overflow, RegionError::TotalTooLong { announced: u64::MAX, limit: 15 }));
     }
 }

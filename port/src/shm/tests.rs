@@ -36,18 +36,12 @@ fn huge(flags: MFdFlags) -> Option<OwnedFd> {
     let flags = flags | MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB | MFdFlags::MFD_CLOEXEC;
     let found = memfd_create("huge", flags)
         .map_err(|errno| errno.to_string())
-        .and_then(|fd| {
-            ftruncate(&fd, 2 * HUGE_PAGE as i64)
-                .map(|()| fd)
-                .map_err(|e| e.to_string())
-        })
+        .and_then(|fd| ftruncate(&fd, 2 * HUGE_PAGE as i64).map(|()| fd).map_err(|e| e.to_string()))
         .and_then(|fd| {
             let mapped = Mapping::from_peer(&fd, HUGE_PAGE as u64, MemoryPolicy::Trust, &link());
             mapped.map(|_| fd).map_err(|error| format!("{error:?}"))
         });
-    found
-        .inspect_err(|error| eprintln!("SKIPPED: no huge pages here: {error}"))
-        .ok()
+    found.inspect_err(|error| eprintln!("SKIPPED: no huge pages here: {error}")).ok()
 }
 
 fn read(mapping: &Mapping, offset: usize) -> u8 {
@@ -106,16 +100,7 @@ fn unsealable_memory_is_refused_by_sealed_and_accepted_by_the_others() {
     let fd = unsealable(PAGE);
     let map = |policy| Mapping::from_peer(&fd, PAGE as u64, policy, &link());
     let error = map(MemoryPolicy::Sealed).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            RegionError::Unsealable {
-                seals: 1,
-                huge_pages: false
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegionError::Unsealable { seals: 1, huge_pages: false }), "{error}");
     assert!(map(MemoryPolicy::Guarded).is_ok());
     assert!(map(MemoryPolicy::Trust).is_ok());
 }
@@ -135,11 +120,7 @@ fn truncated_memory_under_guard_reads_zeros_and_brings_the_link_down() {
     assert_eq!(link.reason(), crate::error::QueueError::MemoryLost);
     write(&mapping, 0, 9);
     assert_eq!(read(&mapping, 0), 9, "private memory has taken its place");
-    assert_eq!(
-        read(&other, 0),
-        0,
-        "other mappings are replaced when touched"
-    );
+    assert_eq!(read(&other, 0), 0, "other mappings are replaced when touched");
 }
 
 #[test]
@@ -189,11 +170,7 @@ fn watched_memory_of_our_own_tells_every_link() {
     let watches = links.each_ref().map(|link| memory.watch(link).unwrap());
     ftruncate(&theirs, 0).unwrap();
     assert_eq!(read(memory.mapping(), 0), 0);
-    assert!(
-        links
-            .iter()
-            .all(|link| link.status() == LinkStatus::MemoryLost)
-    );
+    assert!(links.iter().all(|link| link.status() == LinkStatus::MemoryLost));
     drop(memory);
     drop(watches);
 }
@@ -202,16 +179,7 @@ fn watched_memory_of_our_own_tells_every_link() {
 fn length_zero_or_beyond_isize_is_refused() {
     assert!(matches!(refused(sealable(PAGE), 0), RegionError::Empty));
     let error = refused(sealable(PAGE), u64::MAX);
-    assert!(
-        matches!(
-            error,
-            RegionError::TooLong {
-                announced: u64::MAX,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegionError::TooLong { announced: u64::MAX, .. }), "{error}");
     let error = refused(sealable(PAGE), isize::MAX.unsigned_abs() as u64);
     assert!(matches!(error, RegionError::Short { .. }), "{error}");
 }
@@ -219,16 +187,7 @@ fn length_zero_or_beyond_isize_is_refused() {
 #[test]
 fn file_shorter_than_announced_is_refused() {
     let error = refused(sealable(PAGE), PAGE as u64 + 1);
-    assert!(
-        matches!(
-            error,
-            RegionError::Short {
-                size: 4096,
-                announced: 4097
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegionError::Short { size: 4096, announced: 4097 }), "{error}");
 }
 
 #[test]
@@ -271,16 +230,7 @@ fn read_only_descriptor_is_refused_by_mmap() {
     let fd = sealable(PAGE);
     let read_only = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
     let error = refused(read_only, PAGE as u64);
-    assert!(
-        matches!(
-            error,
-            RegionError::System {
-                operation: "map the memory",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegionError::System { operation: "map the memory", .. }), "{error}");
 }
 
 #[test]
@@ -302,16 +252,7 @@ fn huge_pages_are_refused_by_sealed_though_sealable() {
         return;
     };
     let error = Mapping::from_peer(&fd, 1, MemoryPolicy::Sealed, &link()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            RegionError::Unsealable {
-                huge_pages: true,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegionError::Unsealable { huge_pages: true, .. }), "{error}");
 }
 
 #[test]
@@ -372,11 +313,7 @@ fn mappings_and_descriptors_do_not_outlive_their_owners() {
     let name = "shm-leak-test";
     let link = link();
     for _ in 0..300 {
-        for policy in [
-            MemoryPolicy::Guarded,
-            MemoryPolicy::Sealed,
-            MemoryPolicy::Trust,
-        ] {
+        for policy in [MemoryPolicy::Guarded, MemoryPolicy::Sealed, MemoryPolicy::Trust] {
             let theirs = memfd(name, PAGE, MFdFlags::empty());
             let mapped = Mapping::from_peer(theirs, PAGE as u64, policy, &link);
             assert_eq!(mapped.is_err(), policy == MemoryPolicy::Sealed);
@@ -390,10 +327,5 @@ fn mappings_and_descriptors_do_not_outlive_their_owners() {
     assert_eq!(maps.lines().filter(|line| line.contains(name)).count(), 0);
     let open = std::fs::read_dir("/proc/self/fd").unwrap();
     let links = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
-    assert_eq!(
-        links
-            .filter(|link| link.to_string_lossy().contains(name))
-            .count(),
-        0
-    );
+    assert_eq!(links.filter(|link| link.to_string_lossy().contains(name)).count(), 0);
 }

@@ -1,9 +1,6 @@
 //! Typed views of shared memory: index words, descriptor tables, and the set of regions that
 //! descriptors point into. Each is checked once, when it is made; none can leave its mapping.
-#![expect(
-    unsafe_code,
-    reason = "the views turn checked offsets into addresses in shared memory"
-)]
+#![expect(unsafe_code, reason = "the views turn checked offsets into addresses in shared memory")]
 
 use super::Mapping;
 use crate::error::QueueError;
@@ -36,12 +33,7 @@ fn locate(
     align: u64,
 ) -> Result<NonNull<u8>, OutOfRange> {
     let mapping_len = mapping.len() as u64;
-    let refused = OutOfRange {
-        offset,
-        bytes,
-        mapping_len,
-        align,
-    };
+    let refused = OutOfRange { offset, bytes, mapping_len, align };
     let end = offset.checked_add(bytes).ok_or(refused)?;
     if end > mapping_len || !offset.is_multiple_of(align) {
         return Err(refused);
@@ -71,10 +63,7 @@ impl SharedU16 {
     /// [`OutOfRange`] when it is outside the mapping or not aligned to 2 bytes.
     pub fn new(mapping: &Arc<Mapping>, offset: u64) -> Result<Self, OutOfRange> {
         let word = locate(mapping, offset, 2, 2)?.cast();
-        Ok(Self {
-            word,
-            _mapping: Arc::clone(mapping),
-        })
+        Ok(Self { word, _mapping: Arc::clone(mapping) })
     }
 
     /// The word, for the functions of [`ring`](crate::ring).
@@ -137,18 +126,9 @@ impl DescTable {
         let first = locate(mapping, offset, bytes, 16)?.cast();
         if !slots.is_power_of_two() {
             let mapping_len = mapping.len() as u64;
-            return Err(OutOfRange {
-                offset,
-                bytes,
-                mapping_len,
-                align: 16,
-            });
+            return Err(OutOfRange { offset, bytes, mapping_len, align: 16 });
         }
-        Ok(Self {
-            first,
-            mask: slots - 1,
-            _mapping: Arc::clone(mapping),
-        })
+        Ok(Self { first, mask: slots - 1, _mapping: Arc::clone(mapping) })
     }
 
     /// The descriptor at `slot`, as two little-endian words, each read once.
@@ -156,10 +136,7 @@ impl DescTable {
     #[inline]
     pub fn load(&self, slot: u16) -> [u64; 2] {
         let [low, high] = self.entry(slot);
-        [
-            u64::from_le(low.load(Ordering::Relaxed)),
-            u64::from_le(high.load(Ordering::Relaxed)),
-        ]
+        [u64::from_le(low.load(Ordering::Relaxed)), u64::from_le(high.load(Ordering::Relaxed))]
     }
 
     /// Writes the descriptor at `slot`.
@@ -202,14 +179,8 @@ impl Regions {
     /// The set of `mappings`, in the order of their indices.
     #[must_use]
     pub fn new(mappings: Vec<Arc<Mapping>>) -> Self {
-        let ranges = mappings
-            .iter()
-            .map(|m| (m.base(), m.len() as u64))
-            .collect();
-        Self {
-            ranges,
-            mappings: mappings.into(),
-        }
+        let ranges = mappings.iter().map(|m| (m.base(), m.len() as u64)).collect();
+        Self { ranges, mappings: mappings.into() }
     }
 
     /// How many regions there are.
@@ -241,16 +212,9 @@ impl Regions {
         let Some(&(base, region_len)) = self.ranges.get(usize::from(region)) else {
             return Err(self.unknown(region));
         };
-        let fits = offset
-            .checked_add(u64::from(len))
-            .is_some_and(|end| end <= region_len);
+        let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= region_len);
         let Some(offset) = usize::try_from(offset).ok().filter(|_| fits) else {
-            return Err(QueueError::OutOfBounds {
-                region,
-                offset,
-                len,
-                region_len,
-            });
+            return Err(QueueError::OutOfBounds { region, offset, len, region_len });
         };
         // SAFETY: `offset + len <= region_len` was checked above, and `region_len` is the length
         // of the mapping that starts at `base`.

@@ -38,10 +38,7 @@ fn region_len(pair: &Pair) -> u64 {
 #[test]
 fn server_rx_rejects_region_that_was_not_announced() {
     let (mut pair, outcome) = server_receives(&[words(0, 9, 64, 0)]);
-    let error = QueueError::UnknownRegion {
-        region: 9,
-        count: 1,
-    };
+    let error = QueueError::UnknownRegion { region: 9, count: 1 };
     assert_eq!(outcome, Err(error));
     assert_faulted(&mut pair, error);
     assert_eq!(pair.server.rx[0].stats().bad_region, 1);
@@ -51,12 +48,7 @@ fn server_rx_rejects_region_that_was_not_announced() {
 fn server_rx_rejects_descriptor_one_byte_beyond_its_region() {
     let len = region_len(&Pair::new(2));
     let (mut pair, outcome) = server_receives(&[words(0, 0, 256, len - 255)]);
-    let error = QueueError::OutOfBounds {
-        region: 0,
-        offset: len - 255,
-        len: 256,
-        region_len: len,
-    };
+    let error = QueueError::OutOfBounds { region: 0, offset: len - 255, len: 256, region_len: len };
     assert_eq!(outcome, Err(error));
     assert_faulted(&mut pair, error);
     assert_eq!(pair.server.rx[0].stats().bad_bounds, 1);
@@ -71,16 +63,9 @@ fn server_rx_accepts_descriptor_that_ends_with_its_region() {
 
 #[test]
 fn server_rx_rejects_offset_and_length_whose_sum_wraps_32_bits() {
-    for (offset, len) in [
-        (0xffff_ffff, 2),
-        (2, 0xffff_ffff),
-        (0xffff_ffff, 0xffff_ffff),
-    ] {
+    for (offset, len) in [(0xffff_ffff, 2), (2, 0xffff_ffff), (0xffff_ffff, 0xffff_ffff)] {
         let (_pair, outcome) = server_receives(&[words(0, 0, len, offset)]);
-        assert!(
-            matches!(outcome, Err(QueueError::OutOfBounds { .. })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(QueueError::OutOfBounds { .. })), "{outcome:?}");
     }
 }
 
@@ -108,10 +93,7 @@ fn server_rx_waits_for_the_end_of_a_chain_published_in_parts() {
     pair.descriptors(0).store(2, words(0, 0, 10, 512));
     pair.head(0).set(3);
     let burst = pair.server.rx[0].rx_burst(1).unwrap();
-    assert_eq!(
-        (burst.len(), burst.packets().next().unwrap().len()),
-        (1, 138)
-    );
+    assert_eq!((burst.len(), burst.packets().next().unwrap().len()), (1, 138));
 }
 
 #[test]
@@ -120,10 +102,7 @@ fn server_rx_delivers_good_packets_in_front_of_a_bad_one() {
     let (mut pair, outcome) = server_receives(&[good, good, words(0, 7, 64, 0), good]);
     assert_eq!(outcome, Ok(2));
     assert!(pair.server_link.is_up());
-    let error = QueueError::UnknownRegion {
-        region: 7,
-        count: 1,
-    };
+    let error = QueueError::UnknownRegion { region: 7, count: 1 };
     assert_eq!(pair.server.rx[0].rx_burst(8).unwrap_err(), error);
     assert_faulted(&mut pair, error);
 }
@@ -133,10 +112,7 @@ fn server_rx_rejects_index_runaway_in_both_directions() {
     for head in [5, 0x8000, 0xffff] {
         let mut pair = Pair::new(2);
         pair.head(0).set(head);
-        let error = QueueError::IndexRunaway {
-            queued: head,
-            ring_size: 4,
-        };
+        let error = QueueError::IndexRunaway { queued: head, ring_size: 4 };
         assert_eq!(pair.server.rx[0].rx_burst(8).unwrap_err(), error);
         assert_faulted(&mut pair, error);
         assert_eq!(pair.server.rx[0].stats().bad_index, 1);
@@ -147,10 +123,7 @@ fn server_rx_rejects_index_runaway_in_both_directions() {
 fn server_rx_in_arm_rejects_index_runaway() {
     let mut pair = Pair::new(2);
     pair.head(0).set(77);
-    let error = QueueError::IndexRunaway {
-        queued: 77,
-        ring_size: 4,
-    };
+    let error = QueueError::IndexRunaway { queued: 77, ring_size: 4 };
     assert_eq!(pair.server.rx[0].arm().unwrap_err(), error);
     assert_faulted(&mut pair, error);
 }
@@ -166,10 +139,7 @@ fn server_reserves(descriptor: [u64; 2]) -> (Pair, Result<usize, QueueError>) {
 #[test]
 fn server_tx_rejects_slot_in_region_that_was_not_announced() {
     let (mut pair, outcome) = server_reserves(words(0, 0xea60, 256, 0));
-    let error = QueueError::UnknownRegion {
-        region: 0xea60,
-        count: 1,
-    };
+    let error = QueueError::UnknownRegion { region: 0xea60, count: 1 };
     assert_eq!(outcome, Err(error));
     assert_faulted(&mut pair, error);
     assert_eq!(pair.server.tx[0].stats().bad_region, 1);
@@ -180,10 +150,7 @@ fn server_tx_rejects_slot_outside_its_region() {
     let len = region_len(&Pair::new(2));
     for (at, bytes) in [(len - 255, 256), (0xffff_ffff, 2), (0, 0xffff_ffff)] {
         let (pair, outcome) = server_reserves(words(0, 0, bytes, at));
-        assert!(
-            matches!(outcome, Err(QueueError::OutOfBounds { .. })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(QueueError::OutOfBounds { .. })), "{outcome:?}");
         assert_eq!(pair.server.tx[0].stats().bad_bounds, 1);
     }
 }
@@ -199,10 +166,7 @@ fn server_tx_rejects_slot_without_room() {
 fn server_tx_rejects_credit_beyond_the_ring() {
     let mut pair = Pair::new(2);
     pair.head(1).set(5);
-    let error = QueueError::IndexRunaway {
-        queued: 5,
-        ring_size: 4,
-    };
+    let error = QueueError::IndexRunaway { queued: 5, ring_size: 4 };
     assert_eq!(pair.server.tx[0].tx_burst(1).unwrap_err(), error);
     assert_faulted(&mut pair, error);
     assert_eq!(pair.server.tx[0].stats().bad_index, 1);
@@ -216,8 +180,7 @@ fn server_tx_writes_where_the_slot_was_when_it_was_checked() {
     pair_scribble(&pair.region0, 2 * 64 + 192);
     burst.push(&frame(60, 3)).unwrap();
     assert_eq!(burst.commit(), 1);
-    pair.descriptors(1)
-        .store(0, [pair.descriptors(1).load(0)[0], good[1]]);
+    pair.descriptors(1).store(0, [pair.descriptors(1).load(0)[0], good[1]]);
     assert_eq!(receive(&mut pair.client.rx[0]), [frame(60, 3)]);
 }
 
@@ -239,10 +202,7 @@ fn client_receives(descriptor: [u64; 2], tail: u16) -> (Pair, Result<usize, Queu
 #[test]
 fn client_rx_rejects_length_beyond_its_buffer() {
     let (pair, outcome) = client_receives(words(0, 0, 257, 0), 1);
-    let error = QueueError::LengthExceedsBuffer {
-        len: 257,
-        capacity: 256,
-    };
+    let error = QueueError::LengthExceedsBuffer { len: 257, capacity: 256 };
     assert_eq!(outcome, Err(error));
     assert_eq!(pair.client_link.fault(), Some(error));
     assert_eq!(pair.client.rx[0].stats().bad_length, 1);
@@ -272,23 +232,14 @@ fn client_rx_rejects_endless_chain_and_runaway() {
     let error = QueueError::ChainTooLong { limit: 4 };
     assert_eq!(pair.client.rx[0].rx_burst(8).unwrap_err(), error);
     let (_pair, outcome) = client_receives(words(0, 0, 60, 0), 5);
-    assert_eq!(
-        outcome,
-        Err(QueueError::IndexRunaway {
-            queued: 5,
-            ring_size: 4
-        })
-    );
+    assert_eq!(outcome, Err(QueueError::IndexRunaway { queued: 5, ring_size: 4 }));
 }
 
 #[test]
 fn client_tx_rejects_server_that_returns_slots_it_never_got() {
     let mut pair = Pair::new(2);
     pair.tail(0).set(1);
-    let error = QueueError::IndexRunaway {
-        queued: 5,
-        ring_size: 4,
-    };
+    let error = QueueError::IndexRunaway { queued: 5, ring_size: 4 };
     assert_eq!(pair.client.tx[0].tx_burst(1).unwrap_err(), error);
     assert_eq!(pair.client_link.fault(), Some(error));
 }
@@ -322,18 +273,11 @@ fn memory_mutated_by_another_thread_never_leads_outside_the_regions() {
         let head = SharedU16::new(&region0, 6).unwrap();
         let mut n = 1u64;
         while !stopped.load(Relaxed) {
-            n = n
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let slot = u16::try_from(n >> 59).unwrap();
             ring.store(
                 slot,
-                words(
-                    n >> 40 & 1,
-                    n >> 62 & n >> 50 & 1,
-                    n >> 33 & 0x1ff,
-                    n >> 20 & 0x3fff,
-                ),
+                words(n >> 40 & 1, n >> 62 & n >> 50 & 1, n >> 33 & 0x1ff, n >> 20 & 0x3fff),
             );
             head.set(u16::try_from(n >> 48 & 31).unwrap());
         }

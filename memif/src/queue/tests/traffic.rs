@@ -7,10 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The sending and the receiving queue of both directions.
 fn directions(pair: &mut Pair) -> [(&mut TxQueue, &mut RxQueue); 2] {
     let Pair { client, server, .. } = pair;
-    [
-        (&mut client.tx[0], &mut server.rx[0]),
-        (&mut server.tx[0], &mut client.rx[0]),
-    ]
+    [(&mut client.tx[0], &mut server.rx[0]), (&mut server.tx[0], &mut client.rx[0])]
 }
 
 #[test]
@@ -50,11 +47,7 @@ fn long_packets_are_chained_and_come_out_whole() {
                 burst.push(&long).unwrap();
                 burst.push(&frame(60, 6)).unwrap();
                 assert_eq!(burst.commit(), 2);
-                assert_eq!(
-                    receive(rx),
-                    [long, frame(60, 6)],
-                    "{len} bytes, {cache_line:?}"
-                );
+                assert_eq!(receive(rx), [long, frame(60, 6)], "{len} bytes, {cache_line:?}");
             }
         }
     }
@@ -67,13 +60,7 @@ fn packet_beyond_the_chain_limit_is_refused_and_leaves_nothing() {
     let mut pair = setup.connect();
     let mut burst = pair.client.tx[0].tx_burst(256).unwrap();
     let refused = burst.push(&frame(1025, 0));
-    assert_eq!(
-        refused,
-        Err(PushError::TooLong {
-            len: 1025,
-            chain_max: 4
-        })
-    );
+    assert_eq!(refused, Err(PushError::TooLong { len: 1025, chain_max: 4 }));
     assert_eq!(burst.push(&[]), Err(PushError::Empty));
     burst.push(&frame(1024, 1)).unwrap();
     assert_eq!(burst.commit(), 1);
@@ -175,10 +162,7 @@ fn headroom_is_kept_in_front_of_what_the_server_writes() {
 #[test]
 fn link_down_hands_out_what_was_published_then_reports_for_ever() {
     let mut pair = Pair::new(4);
-    assert_eq!(
-        send(&mut pair.client.tx[0], &[frame(50, 1), frame(51, 2)]),
-        2
-    );
+    assert_eq!(send(&mut pair.client.tx[0], &[frame(50, 1), frame(51, 2)]), 2);
     pair.server_link.close();
     let rx = &mut pair.server.rx[0];
     assert_eq!(rx.rx_burst(1).unwrap().len(), 1);
@@ -189,10 +173,7 @@ fn link_down_hands_out_what_was_published_then_reports_for_ever() {
         assert_eq!(rx.rx_burst(8).unwrap_err(), QueueError::LinkDown);
         assert_eq!(rx.arm().unwrap_err(), QueueError::LinkDown);
     }
-    assert_eq!(
-        pair.server.tx[0].tx_burst(1).unwrap_err(),
-        QueueError::LinkDown
-    );
+    assert_eq!(pair.server.tx[0].tx_burst(1).unwrap_err(), QueueError::LinkDown);
     assert_eq!(pair.server_link.fault(), None, "a closed link is no fault");
 }
 
@@ -213,10 +194,7 @@ fn polling_receiver_suppresses_doorbells() {
             assert_eq!(send(tx, &[frame(60, n)]), 1);
             assert_eq!(receive(rx).len(), 1);
         }
-        assert_eq!(
-            (tx.stats().doorbells, tx.stats().doorbells_suppressed),
-            (0, 5)
-        );
+        assert_eq!((tx.stats().doorbells, tx.stats().doorbells_suppressed), (0, 5));
         assert_eq!(rx.arm(), Ok(true), "a polling receiver never sleeps");
     }
 }
@@ -255,10 +233,7 @@ fn adaptive_receiver_is_rung_once_between_arming_and_the_next_packet() {
         assert!(readable(rx));
         assert_eq!(receive(rx).len(), 1);
         assert_eq!(send(tx, &[frame(60, 2)]), 1);
-        assert_eq!(
-            (tx.stats().doorbells, tx.stats().doorbells_suppressed),
-            (1, 2)
-        );
+        assert_eq!((tx.stats().doorbells, tx.stats().doorbells_suppressed), (1, 2));
         assert_eq!(receive(rx).len(), 1);
     }
 }
@@ -290,10 +265,7 @@ fn forwarding_drops_what_the_other_port_cannot_carry() {
     let mut setup = Setup::new(6);
     setup.client.chain_max = 2;
     let mut to = setup.connect();
-    assert_eq!(
-        send(&mut from.client.tx[0], &[frame(513, 0), frame(60, 1)]),
-        2
-    );
+    assert_eq!(send(&mut from.client.tx[0], &[frame(513, 0), frame(60, 1)]), 2);
     let done = forward(&mut from.server.rx[0], &mut to.client.tx[0], 64).unwrap();
     assert_eq!((done.packets, done.dropped), (1, 1));
     assert_eq!(receive(&mut to.server.rx[0]), [frame(60, 1)]);
@@ -307,19 +279,13 @@ fn two_clients_on_one_pool_exchange_buffers_without_a_copy() {
     let (mut a, mut b) = (setup.clone().connect(), setup.connect());
     assert_eq!(pool.free(), 64 - 4 * 8);
     for round in 0..100u32 {
-        let frames: Vec<_> = (0..5)
-            .map(|n| frame(200 + n as usize * 40, round * 5 + n))
-            .collect();
+        let frames: Vec<_> = (0..5).map(|n| frame(200 + n as usize * 40, round * 5 + n)).collect();
         let taken = send(&mut a.server.tx[0], &frames);
         let (rx, tx) = (&mut a.client.rx[0], &mut b.client.tx[0]);
         assert_eq!(forward(rx, tx, 64).unwrap().packets, taken);
         assert_eq!(receive(&mut b.server.rx[0]), frames[..taken]);
     }
-    assert_eq!(
-        distinct_offsets(&[&a, &b]),
-        4 * 8,
-        "no two slots share a buffer"
-    );
+    assert_eq!(distinct_offsets(&[&a, &b]), 4 * 8, "no two slots share a buffer");
     drop((a, b));
     assert_eq!(pool.free(), 64, "every buffer came back");
 }
@@ -363,10 +329,7 @@ fn memory_beyond_32_bit_offsets_is_refused_with_its_size() {
     (setup.params.c2s_rings, setup.params.s2c_rings) = (100, 100);
     (setup.params.buffer_size, setup.memory.buffer_size) = (2048, 2048);
     let error = ClientMemory::allocate(&setup.params, &setup.memory).unwrap_err();
-    assert!(
-        matches!(error, LayoutError::TooLarge { bytes, .. } if bytes > 1 << 32),
-        "{error}"
-    );
+    assert!(matches!(error, LayoutError::TooLarge { bytes, .. } if bytes > 1 << 32), "{error}");
 }
 
 #[test]
@@ -378,10 +341,7 @@ fn no_two_slots_of_many_large_rings_alias() {
     let mut seen = std::collections::HashSet::new();
     for ring in 0..6 {
         let table = pair.descriptors(ring);
-        assert!(
-            (0..1 << 14).all(|slot| seen.insert(table.load(slot)[1])),
-            "ring {ring}"
-        );
+        assert!((0..1 << 14).all(|slot| seen.insert(table.load(slot)[1])), "ring {ring}");
     }
 }
 
@@ -416,20 +376,12 @@ fn nothing_is_published_to_the_server_before_queues_are_made() {
 
 #[test]
 fn receiver_sets_its_flag_word_in_both_senses() {
-    for (mode, expected) in [
-        (RxMode::Interrupt, 0),
-        (RxMode::Polling, 1),
-        (RxMode::Adaptive, 1),
-    ] {
+    for (mode, expected) in [(RxMode::Interrupt, 0), (RxMode::Polling, 1), (RxMode::Adaptive, 1)] {
         let mut setup = Setup::new(3);
         (setup.client.rx_mode, setup.server.rx_mode) = (mode, mode);
         let pair = setup.connect();
         for ring in [0, 1] {
-            assert_eq!(
-                pair.flags(ring).atomic().load(Relaxed),
-                expected,
-                "{mode:?} ring {ring}"
-            );
+            assert_eq!(pair.flags(ring).atomic().load(Relaxed), expected, "{mode:?} ring {ring}");
         }
     }
 }

@@ -6,10 +6,7 @@ use super::*;
 fn ring_bytes(pair: &Pair, ring: u64) -> Vec<u8> {
     let table = DescTable::new(&pair.region0, 0, 128).unwrap();
     let first = u16::try_from(ring * 192 / 16).unwrap();
-    (first..first + 12)
-        .flat_map(|at| table.load(at))
-        .flat_map(u64::to_le_bytes)
-        .collect()
+    (first..first + 12).flat_map(|at| table.load(at)).flat_map(u64::to_le_bytes).collect()
 }
 
 /// A ring image from its non-zero lines: offset and bytes.

@@ -48,8 +48,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.slot
-            .write(ptr::null_mut(), 0, ptr::null_mut(), &write_lock());
+        self.slot.write(ptr::null_mut(), 0, ptr::null_mut(), &write_lock());
     }
 }
 
@@ -68,9 +67,7 @@ pub(super) struct Range {
 
 impl Range {
     pub(super) fn contains(&self, address: usize) -> bool {
-        address
-            .checked_sub(self.start.addr())
-            .is_some_and(|offset| offset < self.len)
+        address.checked_sub(self.start.addr()).is_some_and(|offset| offset < self.len)
     }
 }
 
@@ -117,14 +114,12 @@ impl Slot {
         _writing: &MutexGuard<'_, ()>,
     ) {
         let version = self.version.load(Ordering::Relaxed);
-        self.version
-            .store(version.wrapping_add(1), Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         self.start.store(start, Ordering::Relaxed);
         self.len.store(len, Ordering::Relaxed);
         self.status.store(status, Ordering::Relaxed);
-        self.version
-            .store(version.wrapping_add(2), Ordering::Release);
+        self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 }
 
@@ -137,17 +132,12 @@ pub(super) struct Block {
 
 impl Block {
     const fn new() -> Self {
-        Self {
-            slots: [const { Slot::new() }; BLOCK_SLOTS],
-            next: OnceLock::new(),
-        }
+        Self { slots: [const { Slot::new() }; BLOCK_SLOTS], next: OnceLock::new() }
     }
 
     /// Every registration that is not being written. Takes no lock (`OnceLock::get` is one load).
     pub(super) fn ranges(&'static self) -> impl Iterator<Item = Range> {
-        self.blocks()
-            .flat_map(|block| &block.slots)
-            .filter_map(Slot::read)
+        self.blocks().flat_map(|block| &block.slots).filter_map(Slot::read)
     }
 
     fn blocks(&'static self) -> impl Iterator<Item = &'static Self> {
@@ -177,18 +167,10 @@ mod tests {
         let link = Arc::new(LinkState::new().unwrap());
         let fake = |index: usize| ptr::without_provenance_mut::<u8>((index + 1) << 12);
         let make = |index| Registration::new(NonNull::new(fake(index)).unwrap(), 16, link.clone());
-        let found = |index| {
-            TABLE
-                .ranges()
-                .any(|range| range.contains(fake(index).addr() + 15))
-        };
+        let found = |index| TABLE.ranges().any(|range| range.contains(fake(index).addr() + 15));
         let held: Vec<_> = (0..3 * BLOCK_SLOTS).map(make).collect();
         assert!((0..3 * BLOCK_SLOTS).all(found));
-        assert!(
-            !TABLE
-                .ranges()
-                .any(|range| range.contains(fake(0).addr() + 16))
-        );
+        assert!(!TABLE.ranges().any(|range| range.contains(fake(0).addr() + 16)));
         drop(held);
         assert!(!(0..3 * BLOCK_SLOTS).any(found));
         assert_eq!(Arc::strong_count(&link), 1);

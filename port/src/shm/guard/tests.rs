@@ -16,11 +16,7 @@ fn in_child(name: &str) -> Option<ExitStatus> {
         return None;
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            &format!("shm::guard::tests::{name}"),
-            "--exact",
-            "--nocapture",
-        ])
+        .args([&format!("shm::guard::tests::{name}"), "--exact", "--nocapture"])
         .env(CHILD, "1")
         .spawn()
         .unwrap();
@@ -145,10 +141,7 @@ fn earlier_handlers_get_what_is_not_ours_only() {
     set_handler(handler as libc::sighandler_t, libc::SA_SIGINFO);
     let (guarded, link) = lost_guarded();
     assert_eq!(touch(&guarded), 0);
-    assert_eq!(
-        (PASSED_ON.load(Ordering::Relaxed), link.is_up()),
-        (0, false)
-    );
+    assert_eq!((PASSED_ON.load(Ordering::Relaxed), link.is_up()), (0, false));
     assert_eq!(touch(&lost_unguarded()), 0);
     assert_eq!(PASSED_ON.load(Ordering::Relaxed), 1);
 }

@@ -1,0 +1,120 @@
+//! An epoll set with one timer in it.
+
+use crate::error::ControlError;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// Stands for the timer; its users look at their deadlines after every wait.
+const TIMER: u64 = u64::MAX;
+
+/// Most descriptors reported by one wait.
+const BATCH: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Reactor {
+    epoll: Epoll,
+    timer: TimerFd,
+}
+
+/// What to wait for on a descriptor. Errors and hang-ups are always reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interest {
+    Nothing,
+    Read,
+    Write,
+}
+
+impl Reactor {
+    pub(super) fn new() -> Result<Self, ControlError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(ControlError::errno("epoll_create"))?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
+            .map_err(ControlError::errno("timerfd_create"))?;
+        let reactor = Self { epoll, timer };
+        reactor.add(reactor.timer.as_fd(), TIMER, Interest::Read)?;
+        Ok(reactor)
+    }
+
+    pub(super) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: u64,
+        interest: Interest,
+    ) -> Result<(), ControlError> {
+        self.epoll
+            .add(fd, EpollEvent::new(interest.flags(), token))
+            .map_err(ControlError::errno("epoll_ctl"))
+    }
+
+    pub(super) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) {
+        let mut event = EpollEvent::new(interest.flags(), token);
+        // The descriptor is in the set, so this cannot fail.
+        let _ = self.epoll.modify(fd, &mut event);
+    }
+
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
+        // As above. Closing alone would not do: the descriptor may have been duplicated.
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Waits until something is ready or `until` has come; `None` waits for ever.
+    /// Returns the tokens of what is ready, which may be none.
+    pub(super) fn wait(&self, until: Option<Instant>) -> Result<Vec<u64>, ControlError> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = match self.epoll.wait(&mut events, timeout_until(until)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(ControlError::errno("epoll_wait")(errno)),
+        };
+        Ok(events
+            .iter()
+            .take(count)
+            .map(EpollEvent::data)
+            .filter(|&token| token != TIMER)
+            .collect())
+    }
+
+    /// Makes the set readable at `when`, at once when that has passed, and not by time if `None`.
+    pub(super) fn set_timer(&self, when: Option<Instant>) -> Result<(), ControlError> {
+        let set = match when {
+            Some(when) => {
+                let left = when.saturating_duration_since(Instant::now());
+                let left = TimeSpec::from_duration(left.max(Duration::from_nanos(1)));
+                self.timer.set(Expiration::OneShot(left), TimerSetTimeFlags::empty())
+            }
+            None => self.timer.unset(),
+        };
+        set.map_err(ControlError::errno("timerfd_settime"))
+    }
+}
+
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Self::Nothing => EpollFlags::empty(),
+            Self::Read => EpollFlags::EPOLLIN,
+            Self::Write => EpollFlags::EPOLLOUT,
+        }
+    }
+}
+
+fn timeout_until(until: Option<Instant>) -> EpollTimeout {
+    let Some(until) = until else {
+        return EpollTimeout::NONE;
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    // Rounded up, so that a wait does not end just before its time and spin.
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::MAX)
+}

@@ -1,0 +1,88 @@
+//! The loop that both drivers run in `poll`.
+
+use super::event::Event;
+use super::reactor::Reactor;
+use crate::error::ControlError;
+use std::time::{Duration, Instant};
+
+/// A driver as [`poll`] sees it.
+pub(super) trait Driver {
+    fn reactor(&self) -> &Reactor;
+    /// The oldest event not yet reported.
+    fn next_event(&mut self) -> Option<Event>;
+    fn has_event(&self) -> bool;
+    /// Deals with one descriptor that is ready.
+    fn on_ready(&mut self, token: u64);
+    /// Deals with every deadline that has come.
+    fn on_time(&mut self, now: Instant);
+    /// The next deadline.
+    fn next_deadline(&self) -> Option<Instant>;
+    /// Whether nothing can ever happen again.
+    fn is_finished(&self) -> bool;
+}
+
+/// The descriptors that belong to one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    Listener,
+    Socket(u64),
+    Wake(u64),
+}
+
+impl Token {
+    pub(super) fn encode(self) -> u64 {
+        match self {
+            Self::Listener => 0,
+            Self::Socket(key) => key << 1,
+            Self::Wake(key) => (key << 1) | 1,
+        }
+    }
+
+    pub(super) fn decode(token: u64) -> Self {
+        match (token >> 1, token & 1) {
+            (0, _) => Self::Listener,
+            (key, 0) => Self::Socket(key),
+            (key, _) => Self::Wake(key),
+        }
+    }
+}
+
+/// Rounds past the time given: enough to finish what is ready, not enough for a flood of peers to
+/// keep the caller.
+const LATE_TURNS_MAX: u32 = 64;
+
+/// Runs `driver` until there is an event, or `timeout` has passed; `None` waits for ever.
+pub(super) fn poll(
+    driver: &mut impl Driver,
+    timeout: Option<Duration>,
+) -> Result<Option<Event>, ControlError> {
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut late_turns = 0;
+    loop {
+        driver.on_time(Instant::now());
+        if let Some(event) = driver.next_event() {
+            let more = driver.has_event().then(Instant::now);
+            driver.reactor().set_timer(more.or_else(|| driver.next_deadline()))?;
+            return Ok(Some(event));
+        }
+        driver.reactor().set_timer(driver.next_deadline())?;
+        if driver.is_finished() {
+            return Ok(None);
+        }
+        let ready = driver.reactor().wait(until)?;
+        if until.is_some_and(|until| Instant::now() >= until) {
+            late_turns += 1;
+            if ready.is_empty() {
+                return Ok(None);
+            }
+            if late_turns > LATE_TURNS_MAX {
+                // Whoever watches the descriptor must look again.
+                driver.reactor().set_timer(Some(Instant::now()))?;
+                return Ok(None);
+            }
+        }
+        for token in ready {
+            driver.on_ready(token);
+        }
+    }
+}

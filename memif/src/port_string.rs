@@ -1,0 +1,249 @@
+//! Ports as text: `memif:/run/vpp/memif.sock,role=client,id=0`.
+//!
+//! After `memif:` comes the socket's [address](crate::address), then `key=value` items, separated by
+//! commas. Neither an address nor a value can contain a comma.
+//!
+//! | key | role | value | default |
+//! |---|---|---|---|
+//! | `role` | | `server`, `client` | (required) |
+//! | `id` | both | number of the interface | 0 |
+//! | `secret` | both | up to 23 bytes | none |
+//! | `mode` | both | `ethernet`, `ip` | `ethernet` |
+//! | `name` | both | our application's name | `ringport` and its version |
+//! | `if-name` | both | our name of the interface | `memif` and the id |
+//! | `rings` | both | rings each way: of a client what it wants, of a server the most that it takes | client 1, server 255 |
+//! | `c2s`, `s2c` | both | the same for one direction | `rings` |
+//! | `ring-size` | both | descriptors in a ring, a power of two from 2 to 16384; of a server the most | client 1024, server 16384 |
+//! | `log2-ring-size` | both | the same as base-2 logarithm | |
+//! | `cache-line` | both | `64`, `128`: layout of the rings | client 64, server: found out |
+//! | `rx-mode` | both | `polling`, `interrupt`, `adaptive` | `adaptive` |
+//! | `chain-max` | both | most descriptors of one packet | 256 |
+//! | `timeout` | both | time for a handshake, such as `500ms` or `5s` | `5s` |
+//! | `buffer-size` | client | bytes | 2048 |
+//! | `headroom` | client | bytes left free in front of each received packet | 0 |
+//! | `memory` | client | `pages`, `hugepages` | `pages` |
+//! | `reconnect` | client | `never`, or first and longest wait such as `100ms-3s` | `100ms-3s` |
+//! | `pending-max` | server | most clients in their handshake at one time | 16 |
+//! | `policy` | server | which memory to accept: `guarded`, `sealed`, `trust` | `guarded` |
+//! | `socket-mode` | server | permissions of the socket file, octal | the umask's |
+//! | `socket-uid`, `socket-gid` | server | owner of the socket file, numbers | ours |
+
+mod show;
+mod values;
+
+use crate::config::{
+    ClientConfig, InterfaceConfig, ListenerConfig, PortConfig, Reconnect, RoleConfig,
+};
+use crate::control::Role;
+use crate::error::ConfigError;
+use crate::queue::DataConfig;
+use crate::wire::{LOG2_RING_SIZE_MAX, Name, RINGS_MAX, Secret};
+use std::str::FromStr;
+use values::{
+    BACKINGS, CACHE_LINES, MODES, POLICIES, ROLES, RX_MODES, choice, duration, number, octal,
+    ring_size, waits,
+};
+
+/// What every port string of this crate starts with.
+pub const SCHEME: &str = "memif:";
+
+/// Every key, and the role that it is for.
+const KEYS: [(&str, Option<Role>); 24] = [
+    ("role", None),
+    ("id", None),
+    ("secret", None),
+    ("mode", None),
+    ("name", None),
+    ("if-name", None),
+    ("rings", None),
+    ("c2s", None),
+    ("s2c", None),
+    ("ring-size", None),
+    ("log2-ring-size", None),
+    ("cache-line", None),
+    ("rx-mode", None),
+    ("chain-max", None),
+    ("timeout", None),
+    ("buffer-size", Some(Role::Client)),
+    ("headroom", Some(Role::Client)),
+    ("memory", Some(Role::Client)),
+    ("reconnect", Some(Role::Client)),
+    ("policy", Some(Role::Server)),
+    ("socket-mode", Some(Role::Server)),
+    ("socket-uid", Some(Role::Server)),
+    ("socket-gid", Some(Role::Server)),
+    ("pending-max", Some(Role::Server)),
+];
+
+impl FromStr for PortConfig {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let rest = text
+            .strip_prefix(SCHEME)
+            .ok_or_else(|| ConfigError::NotMemif { given: text.to_owned() })?;
+        let (address, items) = rest.split_once(',').unwrap_or((rest, ""));
+        let address = address.parse()?;
+        let items = Items::parse(items)?;
+        let role = items.required("role", ROLES.1, |key, value| choice(key, value, &ROLES))?;
+        items.check_role(role)?;
+        let role = match role {
+            Role::Server => RoleConfig::Server(items.listener()?, items.interface()?),
+            Role::Client => RoleConfig::Client(items.client()?),
+        };
+        Ok(Self { address, role })
+    }
+}
+
+/// The `key=value` items of one string; each key once.
+struct Items<'a>(Vec<(&'static str, &'a str)>);
+
+impl<'a> Items<'a> {
+    fn parse(text: &'a str) -> Result<Self, ConfigError> {
+        let mut items: Vec<(&'static str, &'a str)> = Vec::new();
+        for item in text.split(',').filter(|item| !item.is_empty()) {
+            let (key, value) = item
+                .split_once('=')
+                .ok_or_else(|| ConfigError::NotKeyValue { item: item.to_owned() })?;
+            let (key, _) = KEYS
+                .iter()
+                .find(|(known, _)| *known == key)
+                .ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned() })?;
+            if items.iter().any(|(given, _)| given == key) {
+                return Err(ConfigError::DuplicateKey { key });
+            }
+            items.push((key, value));
+        }
+        Ok(Self(items))
+    }
+
+    fn check_role(&self, role: Role) -> Result<(), ConfigError> {
+        for &(key, only) in &KEYS {
+            if only.is_some_and(|only| only != role) && self.text(key).is_some() {
+                return Err(ConfigError::NotForRole { key, role });
+            }
+        }
+        Ok(())
+    }
+
+    fn listener(&self) -> Result<ListenerConfig, ConfigError> {
+        let mut config = ListenerConfig::default();
+        self.set(&mut config.name, "name", name)?;
+        self.set(&mut config.handshake_timeout, "timeout", duration)?;
+        self.set(&mut config.pending_max, "pending-max", |key, value| number(key, value, 1, 4096))?;
+        self.set(&mut config.socket.mode, "socket-mode", |key, value| octal(key, value).map(Some))?;
+        let id = |key, value: &str| number(key, value, 0, u32::MAX).map(Some);
+        self.set(&mut config.socket.uid, "socket-uid", id)?;
+        self.set(&mut config.socket.gid, "socket-gid", id)?;
+        Ok(config)
+    }
+
+    fn interface(&self) -> Result<InterfaceConfig, ConfigError> {
+        let mut config = InterfaceConfig::new(self.id()?);
+        self.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
+        self.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
+        self.set(&mut config.if_name, "if-name", name)?;
+        let limits = &mut config.limits;
+        self.rings(&mut limits.c2s_rings, &mut limits.s2c_rings)?;
+        self.log2_ring_size(&mut limits.log2_ring_size)?;
+        self.set(&mut limits.cache_line, "cache-line", |key, value| {
+            choice(key, value, &CACHE_LINES).map(Some)
+        })?;
+        self.data(&mut config.data)?;
+        self.set(&mut config.data.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
+        Ok(config)
+    }
+
+    fn client(&self) -> Result<ClientConfig, ConfigError> {
+        let mut config = ClientConfig::new(self.id()?);
+        self.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
+        self.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
+        self.set(&mut config.name, "name", name)?;
+        self.set(&mut config.if_name, "if-name", name)?;
+        self.rings(&mut config.c2s_rings, &mut config.s2c_rings)?;
+        self.log2_ring_size(&mut config.log2_ring_size)?;
+        let memory = &mut config.memory;
+        self.set(&mut memory.cache_line, "cache-line", |key, value| {
+            choice(key, value, &CACHE_LINES)
+        })?;
+        self.set(&mut memory.buffer_size, "buffer-size", |key, value| {
+            number(key, value, 64, u32::from(u16::MAX))
+        })?;
+        self.set(&mut memory.headroom, "headroom", |key, value| number(key, value, 0, 4096))?;
+        self.set(&mut memory.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;
+        self.data(&mut config.data)?;
+        self.set(&mut config.reconnect, "reconnect", |key, value| match value {
+            "never" => Ok(Reconnect::Never),
+            _ => waits(key, value).map(|(initial, max)| Reconnect::Backoff { initial, max }),
+        })?;
+        self.set(&mut config.handshake_timeout, "timeout", duration)?;
+        Ok(config)
+    }
+
+    fn id(&self) -> Result<u32, ConfigError> {
+        let mut id = 0;
+        self.set(&mut id, "id", |key, value| number(key, value, 0, u32::MAX))?;
+        Ok(id)
+    }
+
+    fn rings(&self, c2s: &mut u16, s2c: &mut u16) -> Result<(), ConfigError> {
+        let count = |key, value: &str| number(key, value, 1, RINGS_MAX);
+        self.set(c2s, "rings", count)?;
+        self.set(s2c, "rings", count)?;
+        self.set(c2s, "c2s", count)?;
+        self.set(s2c, "s2c", count)
+    }
+
+    fn log2_ring_size(&self, log2: &mut u8) -> Result<(), ConfigError> {
+        if self.text("ring-size").is_some() && self.text("log2-ring-size").is_some() {
+            return Err(ConfigError::DuplicateKey { key: "ring-size" });
+        }
+        self.set(log2, "ring-size", ring_size)?;
+        let number = |key, value: &str| number(key, value, 1, LOG2_RING_SIZE_MAX);
+        self.set(log2, "log2-ring-size", number)
+    }
+
+    fn data(&self, config: &mut DataConfig) -> Result<(), ConfigError> {
+        self.set(&mut config.rx_mode, "rx-mode", |key, value| choice(key, value, &RX_MODES))?;
+        self.set(&mut config.chain_max, "chain-max", |key, value| number(key, value, 1, 16384))
+    }
+
+    /// Replaces `field` if `key` was given.
+    fn set<T>(
+        &self,
+        field: &mut T,
+        key: &'static str,
+        parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
+    ) -> Result<(), ConfigError> {
+        if let Some(value) = self.text(key) {
+            *field = parse(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn required<T>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let value = self.text(key).ok_or(ConfigError::MissingKey { key, expected })?;
+        parse(key, value)
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|(given, _)| *given == key).map(|(_, value)| *value)
+    }
+}
+
+/// A name that is too long would silently be another one.
+fn name(key: &'static str, value: &str) -> Result<Name, ConfigError> {
+    if value.is_empty() || value.len() > Name::CAPACITY {
+        let expected = "1 to 31 bytes";
+        return Err(ConfigError::BadValue { key, value: value.to_owned(), expected });
+    }
+    Ok(Name::new(value))
+}
+
+#[cfg(test)]
+mod tests;

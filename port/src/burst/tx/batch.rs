@@ -1,0 +1,189 @@
+//! The storage behind transmit bursts, as a protocol sees it.
+#![expect(unsafe_code, reason = "slots hold addresses in shared memory")]
+
+use crate::copy;
+use crate::error::QueueError;
+use crate::offload::Offload;
+use crate::shm::Regions;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// One slot of a transmit ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TxSlot {
+    /// `capacity` bytes from here lie in a mapping of the batch's regions: see
+    /// [`TxBatch::set_slot`].
+    pub(super) address: NonNull<u8>,
+    pub(super) capacity: u32,
+    /// Bytes written, and [`MORE`].
+    pub(super) written: u32,
+}
+
+/// In [`TxSlot::written`]: the packet goes on in the next slot. No slot is that long.
+pub(super) const MORE: u32 = 1 << 31;
+
+/// The storage of a transmit queue's bursts: where the buffer of each slot is, and what was written
+/// to it. The queue's protocol offers windows of free slots and publishes those that were written;
+/// users see it as a [`TxBurst`].
+#[derive(Debug)]
+pub struct TxBatch {
+    pub(super) regions: Arc<Regions>,
+    /// By slot; a power of two.
+    slots: Box<[TxSlot]>,
+    /// The window on offer: `free` slots from `first` on, wrapping.
+    pub(super) first: usize,
+    pub(super) free: usize,
+    /// Most slots of one burst.
+    burst_max: usize,
+    /// Most slots that one packet may take.
+    pub(super) chain_max: usize,
+    pub(super) exchangeable: bool,
+    /// By the first slot of a packet; absent in a protocol without offloads.
+    pub(super) offloads: Option<Box<[Offload]>>,
+}
+
+// SAFETY: the addresses in `slots` point into mappings that `regions` keeps alive, whichever
+// thread owns the batch.
+unsafe impl Send for TxBatch {}
+
+impl TxBatch {
+    /// Storage for a ring of `ring_size` slots (a power of two) in `regions`, for bursts of up to
+    /// `burst_max` slots and at most `chain_max` a packet. No slot has a buffer yet.
+    #[must_use]
+    pub fn new(regions: Arc<Regions>, ring_size: u16, burst_max: usize, chain_max: usize) -> Self {
+        assert!(ring_size.is_power_of_two(), "ring size {ring_size} is no power of two");
+        let none = TxSlot { address: NonNull::dangling(), capacity: 0, written: 0 };
+        let slots = vec![none; usize::from(ring_size)].into();
+        let burst_max = burst_max.min(usize::from(ring_size));
+        let (exchangeable, offloads) = (false, None);
+        Self { regions, slots, first: 0, free: 0, burst_max, chain_max, exchangeable, offloads }
+    }
+
+    /// Gives each packet offload metadata, for a protocol that carries it.
+    #[must_use]
+    pub fn with_offloads(mut self) -> Self {
+        self.offloads = Some(vec![Offload::default(); self.slots.len()].into());
+        self
+    }
+
+    /// The metadata of the packet that starts with `slot`.
+    #[must_use]
+    pub fn offload(&self, slot: u16) -> Offload {
+        let offloads = self.offloads.as_deref();
+        offloads.and_then(|o| o.get(usize::from(slot))).copied().unwrap_or_default()
+    }
+
+    /// Allows [`TxBurst::exchange`]: for queues whose slots may be given other buffers of the same
+    /// size.
+    #[must_use]
+    pub fn exchangeable(mut self) -> Self {
+        self.exchangeable = true;
+        self
+    }
+
+    /// Most slots of one burst.
+    #[must_use]
+    #[inline]
+    pub fn burst_max(&self) -> usize {
+        self.burst_max
+    }
+
+    /// Gives `slot` its buffer: `capacity` bytes at `offset` of `region`.
+    ///
+    /// # Errors
+    /// When they do not lie in the region, or `capacity` is zero. The slot keeps its buffer then.
+    #[inline]
+    pub fn set_slot(
+        &mut self,
+        slot: u16,
+        region: u16,
+        offset: u64,
+        capacity: u32,
+    ) -> Result<(), QueueError> {
+        if capacity == 0 {
+            return Err(QueueError::EmptyDescriptor);
+        }
+        let address = self.regions.resolve(region, offset, capacity)?;
+        let mask = self.slots.len() - 1;
+        // A single write uses less than 2^31 bytes of a slot, so that `MORE` is free.
+        let capacity = capacity.min(MORE - 1);
+        self.slots[usize::from(slot) & mask] = TxSlot { address, capacity, written: 0 };
+        Ok(())
+    }
+
+    /// Offers `count` slots from `first` on. Each must have been given a buffer; one that was not
+    /// takes no bytes.
+    #[inline]
+    pub fn offer(&mut self, first: u16, count: u16) {
+        self.first = usize::from(first);
+        self.free = usize::from(count).min(self.burst_max);
+        for at in 0..self.free {
+            copy::prefetch_write(self.slot(at).address.as_ptr());
+        }
+    }
+
+    /// Offset in region `region` of the buffer of `slot`, for an owner whose buffers were exchanged.
+    #[must_use]
+    pub fn offset(&self, slot: u16, region: u16) -> Option<u64> {
+        let slot = self.slots.get(usize::from(slot))?;
+        self.regions.offset_of(region, slot.address)
+    }
+
+    /// Slot number `at` of the window.
+    #[inline(always)]
+    pub(super) fn slot(&self, at: usize) -> &TxSlot {
+        &self.slots[(self.first + at) & (self.slots.len() - 1)]
+    }
+
+    #[inline(always)]
+    pub(super) fn slot_mut(&mut self, at: usize) -> &mut TxSlot {
+        let mask = self.slots.len() - 1;
+        &mut self.slots[(self.first + at) & mask]
+    }
+}
+
+/// What a written slot's descriptor must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenSlot {
+    /// The slot.
+    pub slot: u16,
+    /// Bytes written.
+    pub len: u32,
+    /// The packet goes on in the next slot.
+    pub more: bool,
+}
+
+/// The side of a transmit queue that publishes slots.
+pub trait CommitTx {
+    /// Publishes the written slots with one store, and rings the doorbell if the peer wants it.
+    fn commit(&mut self, committed: Committed<'_>);
+}
+
+/// Slots to publish: the first ones of the burst.
+#[derive(Debug)]
+pub struct Committed<'a> {
+    /// How many packets.
+    pub packets: usize,
+    /// How many slots they take.
+    pub slots: usize,
+    /// Whether any buffer was exchanged: see [`TxBatch::offset`].
+    pub exchanged: bool,
+    /// The batch.
+    pub batch: &'a TxBatch,
+}
+
+impl Committed<'_> {
+    /// What each descriptor must say, in order.
+    #[inline]
+    pub fn written(&self) -> impl Iterator<Item = WrittenSlot> + '_ {
+        let mask = self.batch.slots.len() - 1;
+        (self.batch.first..self.batch.first + self.slots).map(move |at| {
+            let slot = at & mask;
+            let written = self.batch.slots[slot].written;
+            // No loss: a ring has at most 2^15 slots.
+            #[expect(clippy::cast_possible_truncation, reason = "masked by a ring size")]
+            let slot = slot as u16;
+            WrittenSlot { slot, len: written & !MORE, more: written & MORE != 0 }
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! Packets laid out over several slots, or written in place.
+#![expect(unsafe_code, reason = "copies into slots in shared memory")]
+
+use super::batch::{MORE, TxBatch};
+use super::{PushError, TxBurst};
+use crate::burst::RxPacket;
+use crate::copy;
+
+/// Lays `frame` out over the slots from `used` on, and returns how many it takes.
+#[cold]
+#[inline(never)]
+pub(super) fn push_chained(
+    batch: &mut TxBatch,
+    used: usize,
+    frame: &[u8],
+) -> Result<usize, PushError> {
+    let mut layout = Layout::new(used);
+    // SAFETY: a borrowed slice is readable.
+    unsafe { layout.append(batch, std::ptr::from_ref(frame))? };
+    layout.finish(batch)
+}
+
+#[inline(never)]
+pub(super) fn push_pieces(
+    batch: &mut TxBatch,
+    used: usize,
+    packet: &RxPacket<'_>,
+) -> Result<usize, PushError> {
+    let mut layout = Layout::new(used);
+    for piece in packet.pieces() {
+        // SAFETY: `RxBatch::push` checked that the pieces of a leased packet lie in mappings that
+        // its batch keeps alive.
+        unsafe { layout.append(batch, piece)? };
+    }
+    layout.finish(batch)
+}
+
+/// Writes one packet in place, over as many slots as it needs. Dropped unfinished, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct PacketWriter<'b, 'q> {
+    burst: &'b mut TxBurst<'q>,
+    layout: Layout,
+}
+
+impl<'b, 'q> PacketWriter<'b, 'q> {
+    pub(super) fn new(burst: &'b mut TxBurst<'q>) -> Self {
+        let layout = Layout::new(burst.used);
+        Self { burst, layout }
+    }
+
+    /// Bytes written so far.
+    #[expect(clippy::len_without_is_empty, reason = "finish refuses an empty packet")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.layout.len
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`PushError`]: the packet cannot be finished then, only dropped.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), PushError> {
+        // SAFETY: a borrowed slice is readable.
+        unsafe { self.layout.append(self.burst.batch, std::ptr::from_ref(bytes)) }
+    }
+
+    /// Overwrites bytes that were appended before, such as a checksum. Returns whether the range
+    /// lies in what was appended.
+    pub fn overwrite(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        self.layout.overwrite(self.burst.batch, offset, bytes)
+    }
+
+    /// Ends the packet.
+    ///
+    /// # Errors
+    /// [`PushError::Empty`] when nothing was appended.
+    pub fn finish(self) -> Result<(), PushError> {
+        let taken = self.layout.finish(self.burst.batch)?;
+        self.burst.take(taken)
+    }
+}
+
+/// A packet that is being laid out over free slots.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// First slot of the packet, counted in the window.
+    first: usize,
+    /// Slots taken so far.
+    slots: usize,
+    /// Bytes left in the last of them.
+    room: usize,
+    len: usize,
+    /// An append failed: the packet is incomplete.
+    broken: Option<PushError>,
+}
+
+impl Layout {
+    pub(super) fn new(first: usize) -> Self {
+        Self { first, slots: 0, room: 0, len: 0, broken: None }
+    }
+
+    /// Appends the bytes of `piece`.
+    ///
+    /// # Safety
+    /// `piece` must be readable. It may be shared memory.
+    unsafe fn append(&mut self, batch: &mut TxBatch, piece: *const [u8]) -> Result<(), PushError> {
+        let (mut from, mut left) = (piece.cast::<u8>(), piece.len());
+        while left > 0 {
+            if self.room == 0 {
+                self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
+            }
+            let slot = batch.slot_mut(self.first + self.slots - 1);
+            let now = left.min(self.room);
+            let at = slot.capacity as usize - self.room;
+            // SAFETY: `at + now <= capacity`, which `TxBatch::set_slot` checked to lie in a mapping
+            // that the batch keeps alive; `piece` is readable by the caller's contract.
+            unsafe { copy::copy(slot.address.as_ptr().add(at), from, now) };
+            from = from.wrapping_add(now);
+            #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
+            let written = (at + now) as u32;
+            slot.written = written | MORE;
+            self.room -= now;
+            self.len += now;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    fn take_slot(&mut self, batch: &TxBatch, left: usize) -> Result<(), PushError> {
+        if self.slots == batch.chain_max {
+            return Err(PushError::TooLong { len: self.len + left, chain_max: batch.chain_max });
+        }
+        let at = self.first + self.slots;
+        self.room = batch.slot(at).capacity as usize;
+        if at >= batch.free || self.room == 0 {
+            return Err(PushError::Full);
+        }
+        self.slots += 1;
+        Ok(())
+    }
+
+    fn overwrite(&self, batch: &mut TxBatch, mut offset: usize, mut bytes: &[u8]) -> bool {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        for at in self.first..self.first + self.slots {
+            let slot = batch.slot(at);
+            let len = (slot.written & !MORE) as usize;
+            if offset >= len {
+                offset -= len;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(len - offset));
+            // SAFETY: `offset + now.len()` is at most what was written, which is at most
+            // `capacity`; `now` is private memory.
+            unsafe { copy::copy(slot.address.as_ptr().add(offset), now.as_ptr(), now.len()) };
+            (bytes, offset) = (later, 0);
+        }
+        true
+    }
+
+    /// Ends the packet and returns how many slots it takes.
+    fn finish(&self, batch: &mut TxBatch) -> Result<usize, PushError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let Some(last) = self.slots.checked_sub(1) else {
+            return Err(PushError::Empty);
+        };
+        batch.slot_mut(self.first + last).written &= !MORE;
+        Ok(self.slots)
+    }
+}
