@@ -135,6 +135,10 @@ impl ClientConfig {
         check_range("c2s", self.c2s_rings, 1, RINGS_MAX)?;
         check_range("s2c", self.s2c_rings, 1, RINGS_MAX)?;
         check_range("log2-ring-size", self.log2_ring_size, 1, LOG2_RING_SIZE_MAX)?;
+        let memory = &self.memory;
+        check_range("buffer-size", memory.buffer_size, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)?;
+        let most = memory.buffer_size - 1;
+        check_range("headroom", u32::from(memory.headroom), 0, most)?;
         if let Reconnect::Backoff { initial, max } = self.reconnect
             && (initial.is_zero() || initial > max)
         {
@@ -261,5 +265,11 @@ pub(crate) fn check_range<T: Copy + Into<u64>>(
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Bytes of the smallest buffer that makes sense: a smallest Ethernet frame.
+pub(crate) const BUFFER_SIZE_MIN: u32 = 64;
+
+/// Bytes of the largest one: VPP and DPDK keep the length of a descriptor's packet in 16 bits.
+pub(crate) const BUFFER_SIZE_MAX: u32 = 65_535;
 
 const DEFAULT_NAME: &str = concat!("ringport ", env!("CARGO_PKG_VERSION"));

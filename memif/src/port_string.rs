@@ -32,7 +32,8 @@ mod show;
 mod values;
 
 use crate::config::{
-    ClientConfig, InterfaceConfig, ListenerConfig, PortConfig, Reconnect, RoleConfig,
+    BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, ClientConfig, InterfaceConfig, ListenerConfig, PortConfig,
+    Reconnect, RoleConfig,
 };
 use crate::control::Role;
 use crate::error::ConfigError;
@@ -167,7 +168,7 @@ impl<'a> Items<'a> {
             choice(key, value, &CACHE_LINES)
         })?;
         self.set(&mut memory.buffer_size, "buffer-size", |key, value| {
-            number(key, value, 64, u32::from(u16::MAX))
+            number(key, value, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)
         })?;
         self.set(&mut memory.headroom, "headroom", |key, value| number(key, value, 0, 4096))?;
         self.set(&mut memory.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;

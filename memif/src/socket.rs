@@ -142,26 +142,27 @@ fn taken(address: &SocketAddress, why: &'static str) -> ControlError {
     ConfigError::AddressTaken { address: address.to_string(), why }.into()
 }
 
-/// Locks the directory of `path` against other servers that look for stale files.
-fn lock_directory(path: &Path) -> Result<Flock<File>, ControlError> {
+/// Locks the directory of `path` against other servers that look for stale files. A directory that
+/// cannot be locked, such as one that we may not read, is used without.
+fn lock_directory(path: &Path) -> Result<Option<Flock<File>>, ControlError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file =
-        File::open(directory).map_err(ControlError::io("open the socket's directory"))?;
+    let Ok(mut file) = File::open(directory) else {
+        return Ok(None);
+    };
     let start = Instant::now();
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK)) if start.elapsed() < LOCK_PATIENCE => {
-                file = back;
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err((_, errno)) => {
-                return Err(ControlError::errno("lock the socket's directory")(errno));
-            }
+            Ok(lock) => return Ok(Some(lock)),
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => file = back,
+            Err(_) => return Ok(None),
         }
+        if start.elapsed() > LOCK_PATIENCE {
+            return Err(ControlError::errno("lock the socket's directory")(Errno::EWOULDBLOCK));
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

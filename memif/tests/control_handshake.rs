@@ -1,4 +1,5 @@
 //! The two machines talking to each other in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use nix::sys::eventfd::EventFd;
 use ringport_memif::control::{
@@ -176,38 +177,14 @@ fn refusals_reach_the_client_in_vpp_words() {
     let secret = Secret::new(b"s3cret").unwrap();
     let other = Secret::new(b"other").unwrap();
     let none = Secret::default();
-    let ethernet = Mode::Ethernet;
+    let admission = |mode, secret, connected| Admission { mode, secret, connected };
+    let (ethernet, ip) = (Mode::Ethernet, Mode::Ip);
     let cases: [(Admission<'_>, Mode, &[u8], &str); 5] = [
-        (
-            Admission { mode: ethernet, secret: &secret, connected: true },
-            ethernet,
-            b"",
-            "already connected",
-        ),
-        (
-            Admission { mode: Mode::Ip, secret: &none, connected: false },
-            ethernet,
-            b"",
-            "mode mismatch",
-        ),
-        (
-            Admission { mode: ethernet, secret: &secret, connected: false },
-            Mode::Ip,
-            b"s3cret",
-            "mode mismatch",
-        ),
-        (
-            Admission { mode: ethernet, secret: &secret, connected: false },
-            ethernet,
-            b"",
-            "secret required",
-        ),
-        (
-            Admission { mode: ethernet, secret: &other, connected: false },
-            ethernet,
-            b"s3cret",
-            "incorrect secret",
-        ),
+        (admission(ethernet, &secret, true), ethernet, b"", "already connected"),
+        (admission(ip, &none, false), ethernet, b"", "mode mismatch"),
+        (admission(ethernet, &secret, false), ip, b"s3cret", "mode mismatch"),
+        (admission(ethernet, &secret, false), ethernet, b"", "secret required"),
+        (admission(ethernet, &other, false), ethernet, b"s3cret", "incorrect secret"),
     ];
     for (admission, mode, secret, words) in cases {
         let limits = Limits::default();

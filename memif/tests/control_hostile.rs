@@ -1,4 +1,5 @@
 //! Each rule of the control protocol, broken once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use nix::sys::eventfd::EventFd;
 use ringport_memif::control::{

@@ -1,10 +1,10 @@
 //! The client's half of the handshake.
 
+use super::handshake::Handshake;
 use super::intake::Incoming;
 use super::limits::check_version;
 use super::offer::Offer;
 use super::outbox::{Outbox, Outgoing};
-use super::server::Handshake;
 use super::{Direction, Mode};
 use crate::error::{ControlError, PeerIncompatible, PeerMisbehaved};
 use crate::wire::{
@@ -143,7 +143,7 @@ impl ClientMachine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let over = matches!(self.state, State::Up | State::Closed);
-        (!over).then_some(self.handshake.deadline)
+        if over { None } else { self.handshake.deadline }
     }
 
     /// Fails the machine if the handshake has taken too long.
@@ -154,7 +154,7 @@ impl ClientMachine {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = ControlError::Timeout { waited: self.handshake.timeout };
+        let error = self.handshake.timed_out();
         self.close_with(&error.closing_message());
         Err(error)
     }

@@ -17,9 +17,11 @@
 //!
 //! A peer that breaks a rule leaves its machine failed: the outbox holds one DISCONNECT that names
 //! the rule, and nothing happens any more.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod client;
 mod fault;
+mod handshake;
 mod intake;
 mod layout;
 mod limits;

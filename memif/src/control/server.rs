@@ -1,5 +1,6 @@
 //! The server's half of the handshake.
 
+use super::handshake::Handshake;
 use super::intake::Incoming;
 use super::limits::check_version;
 use super::offer::{Offer, OfferBuilder};
@@ -148,7 +149,7 @@ impl ServerMachine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let over = matches!(self.state, State::Up | State::Closed);
-        (!over).then_some(self.handshake.deadline)
+        if over { None } else { self.handshake.deadline }
     }
 
     /// Fails the machine if the handshake has taken too long.
@@ -159,7 +160,7 @@ impl ServerMachine {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = ControlError::Timeout { waited: self.handshake.timeout };
+        let error = self.handshake.timed_out();
         self.close_with(&error.closing_message());
         Err(error)
     }
@@ -241,21 +242,5 @@ impl ServerMachine {
             State::AwaitAcceptance | State::Up => Err(PeerMisbehaved::AfterConnect { message }),
             State::AwaitAdmission | State::Closed => Err(PeerMisbehaved::Unexpected { message }),
         }
-    }
-}
-
-/// The time that a handshake may take.
-#[derive(Debug)]
-pub(super) struct Handshake {
-    pub(super) timeout: Duration,
-    pub(super) deadline: Instant,
-}
-
-impl Handshake {
-    pub(super) fn new(now: Instant, timeout: Duration) -> Self {
-        /// Stands for "never" where the clock ends.
-        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + FAR);
-        Self { timeout, deadline }
     }
 }

@@ -1,4 +1,5 @@
 //! One socket and its machine.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::reactor::Interest;
 use crate::control::{ClientEvent, ClientMachine, Incoming, Outgoing, ServerEvent, ServerMachine};

@@ -367,6 +367,8 @@ struct Plan {
     ring_bytes: u32,
     /// Where buffers start, in region 0 (without a pool).
     buffers_base: u64,
+    /// Distance between two buffers.
+    buffer_stride: u64,
     /// Size of region 0.
     bytes: usize,
 }
@@ -381,7 +383,8 @@ impl Plan {
         let ring_bytes = header_bytes(config.cache_line) + 16 * u64::from(slots);
         let buffers_base = (rings * ring_bytes).next_multiple_of(line_bytes(config.cache_line));
         let own_buffers = if config.pool.is_some() { 0 } else { rings * u64::from(slots) };
-        let bytes = buffers_base + own_buffers * u64::from(params.buffer_size);
+        let buffer_stride = config.spacing.stride(params.buffer_size);
+        let bytes = buffers_base + own_buffers * buffer_stride;
         let too_large = LayoutError::TooLarge { bytes, max: REGION_BYTES_MAX };
         if bytes > REGION_BYTES_MAX {
             return Err(too_large);
@@ -394,7 +397,7 @@ impl Plan {
         else {
             return Err(too_large);
         };
-        Ok(Self { slots, directions, ring_bytes, buffers_base, bytes })
+        Ok(Self { slots, directions, ring_bytes, buffers_base, buffer_stride, bytes })
     }
 
     fn ring_offset(&self, ring: usize) -> u32 {
@@ -411,9 +414,9 @@ impl Plan {
                 (1, config.buffer_size.min(pool.buffer_size()), pool.take(usize::from(self.slots))?)
             }
             None => {
-                let size = u64::from(config.buffer_size);
-                let first = self.buffers_base + ring as u64 * slots * size;
-                (0, config.buffer_size, (0..slots).map(|slot| first + slot * size).collect())
+                let stride = self.buffer_stride;
+                let first = self.buffers_base + ring as u64 * slots * stride;
+                (0, config.buffer_size, (0..slots).map(|slot| first + slot * stride).collect())
             }
         };
         if u32::from(headroom) >= buffer_size {

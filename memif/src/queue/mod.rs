@@ -65,6 +65,29 @@ impl Default for DataConfig {
     }
 }
 
+/// How far apart a client's buffers lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BufferSpacing {
+    /// An odd number of cache lines apart. At a distance of 2048 bytes the first lines of all
+    /// packets compete for 2 of a CPU's 64 cache sets; so they use all of them.
+    #[default]
+    Staggered,
+    /// Back to back, as other implementations lay them out.
+    Packed,
+}
+
+impl BufferSpacing {
+    /// Distance between the starts of two buffers, in bytes.
+    fn stride(self, buffer_size: u32) -> u64 {
+        const LINE: u64 = 64;
+        let lines = u64::from(buffer_size).div_ceil(LINE);
+        match self {
+            Self::Packed => u64::from(buffer_size),
+            Self::Staggered => (lines | 1) * LINE,
+        }
+    }
+}
+
 /// What memory a client makes for a link.
 #[derive(Debug, Clone)]
 pub struct ClientMemoryConfig {
@@ -72,6 +95,8 @@ pub struct ClientMemoryConfig {
     pub buffer_size: u32,
     /// Bytes left free in front of each packet that the server writes.
     pub headroom: u16,
+    /// How far apart buffers lie.
+    pub spacing: BufferSpacing,
     /// Distance between the parts of a ring that different sides write.
     pub cache_line: crate::CacheLine,
     /// What kind of pages.
@@ -85,6 +110,7 @@ impl Default for ClientMemoryConfig {
         Self {
             buffer_size: 2048,
             headroom: 0,
+            spacing: BufferSpacing::Staggered,
             cache_line: crate::CacheLine::B64,
             backing: Backing::Pages,
             pool: None,

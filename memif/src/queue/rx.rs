@@ -166,6 +166,9 @@ impl RxSide {
         available: u16,
         wanted: u16,
     ) -> Result<(), QueueError> {
+        // They are written when the packets are released.
+        let first = self.ring.cursor.next();
+        self.ring.descriptors.prefetch_write(first.0, available.min(wanted));
         self.take_each(batch, available, wanted, |batch, slot| {
             let d = Descriptor::from_words(self.ring.descriptors.load(slot));
             if d.len > slots.capacity {

@@ -30,7 +30,9 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn new(log2_ring_size: u8) -> Self {
-        let memory = ClientMemoryConfig { buffer_size: 256, ..ClientMemoryConfig::default() };
+        let spacing = BufferSpacing::Packed;
+        let memory =
+            ClientMemoryConfig { buffer_size: 256, spacing, ..ClientMemoryConfig::default() };
         let params = RunParameters { c2s_rings: 1, s2c_rings: 1, log2_ring_size, buffer_size: 256 };
         let data = DataConfig::default();
         Self { params, memory, client: data.clone(), server: data }
@@ -86,7 +88,8 @@ impl Pair {
 
 /// A frame of `len` bytes that differs from others in length and seed.
 pub(super) fn frame(len: usize, seed: u32) -> Vec<u8> {
-    let byte = |n: u32| (n.wrapping_mul(31).wrapping_add(seed.wrapping_mul(97)) >> 2) as u8;
+    let byte =
+        |n: u32| n.wrapping_mul(31 << 8).wrapping_add(seed.wrapping_mul(97 << 8)).to_le_bytes()[1];
     (0..u32::try_from(len).unwrap()).map(byte).collect()
 }
 

@@ -82,6 +82,7 @@ impl TxSide {
         let free = self.ring.available(wanted)?;
         self.stats.ring_full += u64::from(free < wanted);
         let (count, first) = (free.min(wanted), self.ring.cursor.next());
+        self.ring.descriptors.prefetch_write(first.0, count);
         if self.ring.buffers.is_none() {
             let mask = self.ring.cursor.mask();
             for slot in (0..count).map(|at| first.ahead(at).slot(mask)) {
@@ -133,22 +134,22 @@ impl CommitTx for TxSide {
         let slots = u16::try_from(committed.slots).unwrap_or(u16::MAX);
         let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
         let mut bytes = 0;
-        match buffers {
-            None => {
-                for w in committed.written() {
-                    let region = Descriptor::from_words(self.checked[usize::from(w.slot)]).region;
-                    descriptors.store_low(w.slot, low_word(w.more, region, w.len));
-                    bytes += u64::from(w.len);
-                }
-            }
-            Some(buffers) => {
-                if committed.exchanged {
-                    buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot, 0));
-                }
+        if let Some(buffers) = buffers {
+            if committed.exchanged {
+                buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot, 0));
                 for w in committed.written() {
                     descriptors.store(w.slot, buffers.filled(w.slot, w.len, w.more).to_words());
-                    bytes += u64::from(w.len);
                 }
+            }
+            for w in committed.written() {
+                descriptors.store_low(w.slot, low_word(w.more, buffers.wire_region, w.len));
+                bytes += u64::from(w.len);
+            }
+        } else {
+            for w in committed.written() {
+                let region = Descriptor::from_words(self.checked[usize::from(w.slot)]).region;
+                descriptors.store_low(w.slot, low_word(w.more, region, w.len));
+                bytes += u64::from(w.len);
             }
         }
         self.stats.packets += committed.packets as u64;

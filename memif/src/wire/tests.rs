@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "a test")]
+
 use super::*;
 use crate::control::Direction;
 use proptest::prelude::*;

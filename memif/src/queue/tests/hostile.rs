@@ -248,8 +248,12 @@ fn client_tx_rejects_server_that_returns_slots_it_never_got() {
 fn client_tx_writes_its_own_buffers_whatever_the_descriptors_say() {
     let mut pair = Pair::new(2);
     let table = pair.descriptors(0);
+    let offset = table.load(0)[1];
     (0..4).for_each(|slot| table.store(slot, words(1, 0xffff, 0xffff_ffff, 0xffff_ffff)));
     assert_eq!(send(&mut pair.client.tx[0], &[frame(100, 1)]), 1);
+    assert_eq!(table.load(0)[0], words(0, 0, 100, 0)[0]);
+    // The server is misled by what it wrote itself, and by nothing else.
+    table.store(0, [table.load(0)[0], offset]);
     assert_eq!(receive(&mut pair.server.rx[0]), [frame(100, 1)]);
 }
 

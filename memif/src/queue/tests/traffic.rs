@@ -85,9 +85,7 @@ fn full_ring_takes_no_more_until_the_peer_returns_slots() {
 fn dropped_transmit_burst_publishes_nothing() {
     let mut pair = Pair::new(3);
     for (tx, rx) in directions(&mut pair) {
-        let mut burst = tx.tx_burst(4).unwrap();
-        burst.push(&frame(40, 1)).unwrap();
-        drop(burst);
+        tx.tx_burst(4).unwrap().push(&frame(40, 1)).unwrap();
         assert!(receive(rx).is_empty());
         assert_eq!(send(tx, &[frame(41, 2)]), 1);
         assert_eq!(receive(rx), [frame(41, 2)]);

@@ -28,8 +28,9 @@ pub(super) const MORE: u32 = 1 << 31;
 #[derive(Debug)]
 pub struct TxBatch {
     pub(super) regions: Arc<Regions>,
-    /// By slot; a power of two.
+    /// By slot: `mask + 1` of them, a power of two.
     slots: Box<[TxSlot]>,
+    mask: usize,
     /// The window on offer: `free` slots from `first` on, wrapping.
     pub(super) first: usize,
     pub(super) free: usize,
@@ -53,10 +54,17 @@ impl TxBatch {
     pub fn new(regions: Arc<Regions>, ring_size: u16, burst_max: usize, chain_max: usize) -> Self {
         assert!(ring_size.is_power_of_two(), "ring size {ring_size} is no power of two");
         let none = TxSlot { address: NonNull::dangling(), capacity: 0, written: 0 };
-        let slots = vec![none; usize::from(ring_size)].into();
-        let burst_max = burst_max.min(usize::from(ring_size));
-        let (exchangeable, offloads) = (false, None);
-        Self { regions, slots, first: 0, free: 0, burst_max, chain_max, exchangeable, offloads }
+        Self {
+            regions,
+            slots: vec![none; usize::from(ring_size)].into(),
+            mask: usize::from(ring_size) - 1,
+            first: 0,
+            free: 0,
+            burst_max: burst_max.min(usize::from(ring_size)),
+            chain_max,
+            exchangeable: false,
+            offloads: None,
+        }
     }
 
     /// Gives each packet offload metadata, for a protocol that carries it.
@@ -104,10 +112,10 @@ impl TxBatch {
             return Err(QueueError::EmptyDescriptor);
         }
         let address = self.regions.resolve(region, offset, capacity)?;
-        let mask = self.slots.len() - 1;
         // A single write uses less than 2^31 bytes of a slot, so that `MORE` is free.
         let capacity = capacity.min(MORE - 1);
-        self.slots[usize::from(slot) & mask] = TxSlot { address, capacity, written: 0 };
+        *self.slot_mut(usize::from(slot).wrapping_sub(self.first)) =
+            TxSlot { address, capacity, written: 0 };
         Ok(())
     }
 
@@ -132,13 +140,16 @@ impl TxBatch {
     /// Slot number `at` of the window.
     #[inline(always)]
     pub(super) fn slot(&self, at: usize) -> &TxSlot {
-        &self.slots[(self.first + at) & (self.slots.len() - 1)]
+        let slot = self.first.wrapping_add(at) & self.mask;
+        // SAFETY: `new` made `mask + 1` slots, and neither changes.
+        unsafe { self.slots.get_unchecked(slot) }
     }
 
     #[inline(always)]
     pub(super) fn slot_mut(&mut self, at: usize) -> &mut TxSlot {
-        let mask = self.slots.len() - 1;
-        &mut self.slots[(self.first + at) & mask]
+        let slot = self.first.wrapping_add(at) & self.mask;
+        // SAFETY: `new` made `mask + 1` slots, and neither changes.
+        unsafe { self.slots.get_unchecked_mut(slot) }
     }
 }
 
@@ -176,13 +187,11 @@ impl Committed<'_> {
     /// What each descriptor must say, in order.
     #[inline]
     pub fn written(&self) -> impl Iterator<Item = WrittenSlot> + '_ {
-        let mask = self.batch.slots.len() - 1;
-        (self.batch.first..self.batch.first + self.slots).map(move |at| {
-            let slot = at & mask;
-            let written = self.batch.slots[slot].written;
-            // No loss: a ring has at most 2^15 slots.
-            #[expect(clippy::cast_possible_truncation, reason = "masked by a ring size")]
-            let slot = slot as u16;
+        let batch = self.batch;
+        (0..self.slots).map(move |at| {
+            let written = batch.slot(at).written;
+            #[expect(clippy::cast_possible_truncation, reason = "a ring has at most 2^15 slots")]
+            let slot = (batch.first.wrapping_add(at) & batch.mask) as u16;
             WrittenSlot { slot, len: written & !MORE, more: written & MORE != 0 }
         })
     }
