@@ -20,8 +20,9 @@ use crate::{CacheLine, Direction, Offer, RegionOffer, RingOffer, RunParameters};
 use ringport::burst::{BURST_MAX, RxBatch, TxBatch};
 use ringport::doorbell::{Doorbell, DoorbellError};
 use ringport::link::LinkState;
-use ringport::pool::PoolError;
+use ringport::pool::{Pool, PoolError};
 use ringport::ring::{Cursor, NO_DOORBELL};
+use ringport::shm::guard::Watch;
 use ringport::shm::{
     DescTable, Mapping, OutOfRange, OwnedMemory, RegionError, Regions, SharedU16, read_u32,
     write_u32,
@@ -159,6 +160,7 @@ pub fn server_queues(
     }
     let regions = Arc::new(Regions::new(mappings));
     let mut queues = Queues::default();
+    let watches = Arc::from([]);
     let mut rings = offer.rings;
     rings.sort_by_key(|ring| ring.index);
     for ring in rings {
@@ -175,6 +177,7 @@ pub fn server_queues(
             doorbell,
             link: Arc::clone(link),
             buffers: None,
+            watches: Arc::clone(&watches),
         };
         add_queue(&mut queues, ring.direction == Direction::C2s, parts, &regions, config);
     }
@@ -227,7 +230,7 @@ fn add_queue(
 pub struct ClientMemory {
     memory: OwnedMemory,
     rings: Vec<ClientRing>,
-    pool_memory: Option<Arc<ringport::pool::Pool>>,
+    pool_memory: Option<Arc<Pool>>,
     regions: Arc<Regions>,
     log2_ring_size: u8,
     cache_line: CacheLine,
@@ -308,12 +311,14 @@ impl ClientMemory {
     /// published: libmemif and DPDK set both indices of every ring to zero while they connect.
     ///
     /// # Errors
-    /// [`LayoutError::Ring`] never happens to memory that `allocate` laid out.
+    /// [`LayoutError::Region`] when the policy refuses memory that the server could take back, such
+    /// as huge pages.
     pub fn into_queues(
         self,
         link: &Arc<LinkState>,
         config: &DataConfig,
     ) -> Result<Queues, LayoutError> {
+        let watches = self.protect(link, config)?;
         let mut queues = Queues::default();
         let slots = 1u16 << self.log2_ring_size;
         for ring in self.rings {
@@ -332,11 +337,29 @@ impl ClientMemory {
                 doorbell,
                 link: Arc::clone(link),
                 buffers: Some(buffers),
+                watches: Arc::clone(&watches),
             };
             parts.cursor.publish(parts.own.atomic(), 0);
             add_queue(&mut queues, receives, parts, &self.regions, config);
         }
         Ok(queues)
+    }
+}
+
+impl ClientMemory {
+    /// Applies the policy to memory that the server could take back.
+    fn protect(
+        &self,
+        link: &Arc<LinkState>,
+        config: &DataConfig,
+    ) -> Result<Arc<[Watch]>, LayoutError> {
+        let pool = self.pool_memory.as_deref().map(Pool::memory);
+        let mut watches = Vec::new();
+        for (region, memory) in [&self.memory].into_iter().chain(pool).enumerate() {
+            let watch = memory.protect(config.policy, link);
+            watches.extend(watch.map_err(|source| LayoutError::Region { region, source })?);
+        }
+        Ok(watches.into())
     }
 }
 

@@ -7,6 +7,7 @@ use ringport::error::QueueError;
 use ringport::link::{LinkState, LinkStatus};
 use ringport::pool::Pool;
 use ringport::ring::Cursor;
+use ringport::shm::guard::Watch;
 use ringport::shm::{DescTable, SharedU16};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(super) struct Ring {
     pub(super) link: Arc<LinkState>,
     /// As client: where our slots' buffers are. As server: nothing.
     pub(super) buffers: Option<SlotTable>,
+    /// Bring the link down when the server takes back memory of ours.
+    _watches: Arc<[Watch]>,
     /// The link is down; only what was published before that is handed out.
     draining: bool,
     /// The first error, repeated for ever.
@@ -104,13 +107,24 @@ pub(super) struct RingParts {
     pub(super) doorbell: Doorbell,
     pub(super) link: Arc<LinkState>,
     pub(super) buffers: Option<SlotTable>,
+    pub(super) watches: Arc<[Watch]>,
 }
 
 impl Ring {
     pub(super) fn new(parts: RingParts) -> Self {
-        let RingParts { cursor, own, peer, flags, descriptors, doorbell, link, buffers } = parts;
-        let (draining, failed) = (false, None);
-        Self { cursor, own, peer, flags, descriptors, doorbell, link, buffers, draining, failed }
+        Self {
+            cursor: parts.cursor,
+            own: parts.own,
+            peer: parts.peer,
+            flags: parts.flags,
+            descriptors: parts.descriptors,
+            doorbell: parts.doorbell,
+            link: parts.link,
+            buffers: parts.buffers,
+            _watches: parts.watches,
+            draining: false,
+            failed: None,
+        }
     }
 
     /// How many slots we may work on, when `wanted` would do.

@@ -68,10 +68,13 @@ impl<'fd> MemoryFile<'fd> {
 
     /// The error of a process that accepts only what cannot be taken back.
     pub(super) fn unsealable(&self) -> RegionError {
-        RegionError::Unsealable {
-            seals: self.seals.bits().unsigned_abs(),
-            huge_pages: self.huge_page.is_some(),
-        }
+        let (seals, huge_pages) = self.why_unsealable();
+        RegionError::Unsealable { seals, huge_pages }
+    }
+
+    /// The file's seals, and whether it is made of huge pages.
+    pub(super) fn why_unsealable(&self) -> (u32, bool) {
+        (self.seals.bits().unsigned_abs(), self.huge_page.is_some())
     }
 }
 

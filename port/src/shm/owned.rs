@@ -1,9 +1,9 @@
 //! Memory of our own, to share with peers.
 
-use super::RegionError;
 use super::guard::Watch;
 use super::inspect::MemoryFile;
 use super::mapping::{Mapping, checked_len};
+use super::{MemoryPolicy, RegionError};
 use crate::link::LinkState;
 use memfd::{FileSeal, HugetlbSize, Memfd, MemfdOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +28,8 @@ pub enum Backing {
 pub struct OwnedMemory {
     fd: OwnedFd,
     mapping: Arc<Mapping>,
+    /// Why a peer that is given the descriptor can take the memory back, if it can.
+    unsealable: Option<(u32, bool)>,
 }
 
 impl OwnedMemory {
@@ -66,10 +68,11 @@ impl OwnedMemory {
         let announced = len as u64;
         let len = checked_len(announced)?;
         let mut file = MemoryFile::inspect(fd.as_fd())?;
-        file.seal();
+        let sealed = file.seal();
         file.require_size(announced)?;
         let mapping = Arc::new(Mapping::map(fd.as_fd(), len, file.huge_page())?);
-        Ok(Self { fd, mapping })
+        let unsealable = (!sealed).then(|| file.why_unsealable());
+        Ok(Self { fd, mapping, unsealable })
     }
 
     /// The descriptor to give to peers.
@@ -82,6 +85,25 @@ impl OwnedMemory {
     #[must_use]
     pub fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
+    }
+
+    /// Does what `policy` asks for before the memory is given to a peer: nothing when it cannot be
+    /// taken back; else [watches](Self::watch) it for `link`, or refuses, or trusts.
+    ///
+    /// # Errors
+    /// [`RegionError::Unsealable`] under [`MemoryPolicy::Sealed`]; [`RegionError::System`] when the
+    /// guard cannot be installed.
+    pub fn protect(
+        &self,
+        policy: MemoryPolicy,
+        link: &Arc<LinkState>,
+    ) -> Result<Option<Watch>, RegionError> {
+        let Some((seals, huge_pages)) = self.unsealable else { return Ok(None) };
+        match policy {
+            MemoryPolicy::Guarded => self.watch(link).map(Some),
+            MemoryPolicy::Sealed => Err(RegionError::Unsealable { seals, huge_pages }),
+            MemoryPolicy::Trust => Ok(None),
+        }
     }
 
     /// Has the [SIGBUS guard](super::guard) bring `link` down if the memory is taken back, for as

@@ -302,3 +302,32 @@ fn memory_mutated_by_another_thread_never_leads_outside_the_regions() {
     stop.store(true, Relaxed);
     vandal.join().unwrap();
 }
+
+/// A client on huge pages, which its server can punch holes into; `None` where there are none.
+fn client_on_huge_pages(policy: MemoryPolicy) -> Option<Result<Queues, LayoutError>> {
+    let mut setup = Setup::new(5);
+    setup.memory.backing = Backing::HugePages2M;
+    setup.client.policy = policy;
+    let made = match ClientMemory::allocate(&setup.params, &setup.memory) {
+        Ok(made) => made,
+        Err(error) => {
+            eprintln!("SKIPPED: no huge pages: {error}");
+            return None;
+        }
+    };
+    let link = Arc::new(LinkState::new().unwrap());
+    Some(made.into_queues(&link, &setup.client))
+}
+
+#[test]
+fn client_that_declines_the_guard_is_refused_huge_pages() {
+    let Some(outcome) = client_on_huge_pages(MemoryPolicy::Sealed) else { return };
+    assert!(matches!(outcome, Err(LayoutError::Region { region: 0, .. })), "{outcome:?}");
+}
+
+#[test]
+fn client_on_huge_pages_is_guarded() {
+    let Some(outcome) = client_on_huge_pages(MemoryPolicy::Guarded) else { return };
+    assert_eq!(outcome.unwrap().tx.len(), 1);
+    assert!(ringport::shm::guard::is_installed());
+}
