@@ -22,7 +22,9 @@ mod rx;
 mod tx;
 
 pub use forward::{Forwarded, forward};
-pub use rx::{ReleaseRx, Released, RxBatch, RxBurst, RxPacket};
+pub use rx::{
+    FillLimits, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets, Shape,
+};
 pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenSlot};
 
 use crate::error::QueueError;

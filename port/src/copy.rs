@@ -37,7 +37,7 @@ pub(crate) fn prefetch_read(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch has no effect on the program's state and faults on no address.
     unsafe {
-        std::arch::asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prefetcht0 [{}]", in(reg) address as usize, options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
@@ -49,10 +49,16 @@ pub(crate) fn prefetch_write(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: as in `prefetch_read`; on a CPU without PREFETCHW the instruction is a no-op.
     unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        std::arch::asm!("prefetchw [{}]", in(reg) address as usize, options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
+}
+
+/// Finds out what the CPU can do. Until it was called, the kernels that every CPU has are used.
+pub(crate) fn detect() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    x86_64::detect();
 }
 
 /// Copies `src` to `dst` with the kernels, for benchmarks. Both are private memory.
@@ -62,6 +68,7 @@ pub(crate) fn prefetch_write(address: *const u8) {
 #[doc(hidden)]
 pub fn copy_slice(dst: &mut [u8], src: &[u8]) {
     assert_eq!(dst.len(), src.len(), "lengths differ");
+    detect();
     // SAFETY: both slices are valid for their common length, and `dst` is borrowed mutably, so
     // they do not overlap.
     unsafe { copy(dst.as_mut_ptr(), src.as_ptr(), src.len()) }
@@ -72,6 +79,7 @@ mod tests {
     type Kernel = unsafe fn(*mut u8, *const u8, usize);
 
     fn kernels() -> Vec<(&'static str, Kernel)> {
+        super::detect();
         vec![
             ("shipped", super::copy as Kernel),
             ("words", super::words::copy as Kernel),

@@ -10,6 +10,8 @@
 //!
 //! Spec: memif.h `memif_desc_t`.
 
+use ringport::burst::{Piece, Shape};
+
 const NEXT: u64 = 1;
 
 /// A descriptor, read once or to be written.
@@ -43,4 +45,18 @@ impl Descriptor {
 #[inline]
 pub(super) fn low_word(more: bool, region: u16, len: u32) -> u64 {
     u64::from(more) | u64::from(region) << 16 | u64::from(len) << 32
+}
+
+/// What a descriptor of the peer names. Its first word has the layout of a [`Shape`].
+#[inline(always)]
+pub(super) fn piece([low, high]: [u64; 2]) -> Piece {
+    Piece { offset: high & 0xffff_ffff, shape: Shape::from_word(low) }
+}
+
+/// What a descriptor of ours names, of which only length and continuation are the peer's. In a
+/// batch the region of our own buffers is always 0.
+#[inline(always)]
+pub(super) fn own_piece([low, _]: [u64; 2], offset: u32) -> Piece {
+    const REGION: u64 = 0xffff_0000;
+    Piece { offset: offset.into(), shape: Shape::from_word(low & !REGION) }
 }

@@ -136,6 +136,13 @@ impl Ring {
         Ok(self.cursor.available(self.peer.atomic(), wanted)?)
     }
 
+    /// The next `count` slots.
+    #[inline(always)]
+    pub(super) fn window(&self, count: u16) -> impl Iterator<Item = u16> + use<> {
+        let (first, mask) = (self.cursor.next(), self.cursor.mask());
+        (0..count).map(move |at| first.ahead(at).slot(mask))
+    }
+
     /// Like [`available`](Self::available), but looks at the peer's index in any case.
     pub(super) fn available_now(&mut self) -> Result<u16, QueueError> {
         if self.failed.is_some() || self.draining || !self.link.is_up() {

@@ -1,9 +1,9 @@
 //! Receive queues.
 
 use super::RxMode;
-use super::descriptor::Descriptor;
+use super::descriptor::{low_word, own_piece, piece};
 use super::ring::{Ring, SlotTable};
-use ringport::burst::{PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
+use ringport::burst::{FillLimits, PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
 use ringport::error::QueueError;
 use ringport::ring::{RingIdx, arm, disarm};
 use ringport::stats::RxStats;
@@ -41,7 +41,6 @@ impl RxQueue {
     /// Spec: memif.h `memif_ring_t`, head and tail.
     #[inline]
     pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
-        self.batch.clear();
         if let Err(error) = self.side.fill(&mut self.batch, max) {
             return Err(self.side.fail(error));
         }
@@ -102,24 +101,22 @@ impl RxSide {
     /// Fills `batch` with the packets that are there, at most `max`.
     #[inline]
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
+        batch.clear();
         let wanted = u16::try_from(max.min(batch.capacity())).unwrap_or(u16::MAX);
         let mut available = self.ring.available(wanted)?;
         if available == 0 || wanted == 0 {
             self.stats.empty_bursts += 1;
             return Ok(());
         }
-        loop {
-            self.take(batch, available, wanted)?;
-            if batch.packets() > 0 {
-                break;
-            }
+        self.take(batch, available, wanted)?;
+        while batch.packets() == 0 {
             // One packet whose end has not been published: look once more, else wait for it.
             let now = self.ring.available_now()?;
             if now == available {
                 return Ok(());
             }
             available = now;
-            batch.clear();
+            self.take(batch, available, wanted)?;
         }
         if self.armed && self.mode == RxMode::Adaptive {
             self.armed = false;
@@ -128,21 +125,16 @@ impl RxSide {
         Ok(())
     }
 
-    /// Takes descriptors until `wanted` packets are complete. Packets in front of a bad descriptor
-    /// are still delivered; the next burst reports it.
+    /// Takes descriptors until `wanted` packets are complete.
     #[inline]
     fn take(&self, batch: &mut RxBatch, available: u16, wanted: u16) -> Result<(), QueueError> {
-        let taken = match &self.ring.buffers {
+        match &self.ring.buffers {
             None => self.take_as_server(batch, available, wanted),
             Some(slots) => self.take_as_client(slots, batch, available, wanted),
-        };
-        match taken {
-            Err(_) if batch.packets() > 0 => Ok(()),
-            other => other,
         }
     }
 
-    /// The client's descriptors: all of them is checked, by the batch.
+    /// The client's descriptors: all of each is checked, by the batch.
     #[inline]
     fn take_as_server(
         &self,
@@ -150,11 +142,9 @@ impl RxSide {
         available: u16,
         wanted: u16,
     ) -> Result<(), QueueError> {
-        self.take_each(batch, available, wanted, |batch, slot| {
-            let d = Descriptor::from_words(self.ring.descriptors.load(slot));
-            batch.push(d.region, u64::from(d.offset), d.len, d.more)?;
-            Ok(d.more)
-        })
+        let first = self.ring.cursor.next();
+        let pieces = self.ring.descriptors.run(first.0, available);
+        batch.fill(pieces.map(|(_, words)| piece(words)), self.limits(wanted, u32::MAX))
     }
 
     /// Our own buffers: of the server's descriptor only length and flags count.
@@ -169,49 +159,16 @@ impl RxSide {
         // They are written when the packets are released.
         let first = self.ring.cursor.next();
         self.ring.descriptors.prefetch_write(first.0, available.min(wanted));
-        self.take_each(batch, available, wanted, |batch, slot| {
-            let d = Descriptor::from_words(self.ring.descriptors.load(slot));
-            if d.len > slots.capacity {
-                return Err(too_long(d.len, slots.capacity));
-            }
+        let pieces = self.ring.descriptors.run(first.0, available).map(|(slot, words)| {
             let offset = slots.offsets.get(usize::from(slot)).copied().unwrap_or(0);
-            batch.push(0, u64::from(offset), d.len, d.more)?;
-            Ok(d.more)
-        })
+            own_piece(words, offset)
+        });
+        batch.fill(pieces, self.limits(wanted, slots.capacity))
     }
 
-    #[inline(always)]
-    fn take_each(
-        &self,
-        batch: &mut RxBatch,
-        available: u16,
-        wanted: u16,
-        mut take_one: impl FnMut(&mut RxBatch, u16) -> Result<bool, QueueError>,
-    ) -> Result<(), QueueError> {
-        let (first, mask) = (self.ring.cursor.next(), self.ring.cursor.mask());
-        let mut complete = 0;
-        let mut outcome = Ok(());
-        for at in 0..available {
-            match take_one(batch, first.ahead(at).slot(mask)) {
-                Ok(true) if at + 1 - complete >= self.chain_max => {
-                    outcome = Err(QueueError::ChainTooLong { limit: self.chain_max });
-                    break;
-                }
-                Ok(true) => {}
-                Ok(false) => {
-                    complete = at + 1;
-                    if batch.packets() >= usize::from(wanted) {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-        }
-        batch.truncate(usize::from(complete));
-        outcome
+    fn limits(&self, packets_max: u16, piece_len_max: u32) -> FillLimits {
+        let (packets_max, chain_max) = (packets_max.into(), self.chain_max.into());
+        FillLimits { packets_max, chain_max, piece_len_max }
     }
 
     fn arm(&mut self) -> Result<bool, QueueError> {
@@ -236,11 +193,6 @@ impl RxSide {
     }
 }
 
-#[cold]
-fn too_long(len: u32, capacity: u32) -> QueueError {
-    QueueError::LengthExceedsBuffer { len, capacity }
-}
-
 impl ReleaseRx for RxSide {
     #[inline]
     fn release(&mut self, released: Released<'_>) {
@@ -256,10 +208,15 @@ impl ReleaseRx for RxSide {
                     usize::from(RingIdx(slot).ahead(0u16.wrapping_sub(first.0)).0 & mask)
                 };
                 slots.follow_exchange(cursor, entries, |slot| released.batch.offset(entry(slot)));
+                for slot in (0..entries).map(|at| first.ahead(at).slot(mask)) {
+                    descriptors.store(slot, slots.empty(slot).to_words());
+                }
             }
+            // The server overwrote the length. Region and offset are as we left them, unless it
+            // broke the contract: then it misleads itself.
+            let empty = low_word(false, slots.wire_region, slots.capacity);
             for at in 0..entries {
-                let slot = cursor.next().ahead(at).slot(cursor.mask());
-                descriptors.store(slot, slots.empty(slot).to_words());
+                descriptors.store_low(cursor.next().ahead(at).slot(cursor.mask()), empty);
             }
         }
         cursor.publish(own.atomic(), entries);

@@ -84,8 +84,7 @@ impl TxSide {
         let (count, first) = (free.min(wanted), self.ring.cursor.next());
         self.ring.descriptors.prefetch_write(first.0, count);
         if self.ring.buffers.is_none() {
-            let mask = self.ring.cursor.mask();
-            for slot in (0..count).map(|at| first.ahead(at).slot(mask)) {
+            for slot in self.ring.window(count) {
                 self.check(batch, slot)?;
             }
         }
@@ -137,20 +136,21 @@ impl CommitTx for TxSide {
         if let Some(buffers) = buffers {
             if committed.exchanged {
                 buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot, 0));
-                for w in committed.written() {
+                committed.for_each_written(|w| {
                     descriptors.store(w.slot, buffers.filled(w.slot, w.len, w.more).to_words());
-                }
+                });
             }
-            for w in committed.written() {
-                descriptors.store_low(w.slot, low_word(w.more, buffers.wire_region, w.len));
+            let region = buffers.wire_region;
+            committed.for_each_written(|w| {
+                descriptors.store_low(w.slot, low_word(w.more, region, w.len));
                 bytes += u64::from(w.len);
-            }
+            });
         } else {
-            for w in committed.written() {
+            committed.for_each_written(|w| {
                 let region = Descriptor::from_words(self.checked[usize::from(w.slot)]).region;
                 descriptors.store_low(w.slot, low_word(w.more, region, w.len));
                 bytes += u64::from(w.len);
-            }
+            });
         }
         self.stats.packets += committed.packets as u64;
         self.stats.bytes += bytes;

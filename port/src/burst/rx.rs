@@ -9,15 +9,101 @@ use bytes::Bytes;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// One descriptor's worth of a received packet.
+/// A piece of a packet, as a descriptor names it: not checked yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it starts in its region, in bytes.
+    pub offset: u64,
+    /// Its other properties.
+    pub shape: Shape,
+}
+
+/// Region, length and continuation of a piece, in one word: a burst writes and reads one a packet.
+///
+/// | bits | field |
+/// |---|---|
+/// | 0 | the packet goes on in the next piece |
+/// | 16 to 31 | region |
+/// | 32 to 63 | length in bytes |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shape(u64);
+
+impl Shape {
+    const MORE: u64 = 1;
+    const FIELDS: u64 = 0xffff_ffff_ffff_0000 | Self::MORE;
+
+    /// Puts a shape together.
+    #[must_use]
+    #[inline(always)]
+    pub fn new(region: u16, len: u32, more: bool) -> Self {
+        Self(u64::from(more) | u64::from(region) << 16 | u64::from(len) << 32)
+    }
+
+    /// Takes a shape from a word laid out as above; other bits are ignored.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        Self(word & Self::FIELDS)
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether the piece has no bytes.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the packet goes on in the next piece.
+    #[must_use]
+    #[inline(always)]
+    pub fn more(self) -> bool {
+        self.0 & Self::MORE != 0
+    }
+
+    /// Region that the piece lies in.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
+    pub fn region(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+}
+
+/// What bounds a burst while it is filled.
+#[derive(Debug, Clone, Copy)]
+pub struct FillLimits {
+    /// Most packets.
+    pub packets_max: usize,
+    /// Most pieces of one packet.
+    pub chain_max: usize,
+    /// Most bytes of one piece: what the buffers hold, where they are ours.
+    pub piece_len_max: u32,
+}
+
+/// A piece whose range was checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RxEntry {
-    /// `len` bytes from here lie in a mapping of the batch's regions: see [`RxBatch::push`].
+    /// `len()` bytes from here lie in a mapping of the batch's regions: see [`RxBatch::fill`].
     pub(super) address: NonNull<u8>,
-    pub(super) len: u32,
-    /// The packet goes on in the next entry.
-    more: bool,
-    pub(super) region: u16,
+    shape: Shape,
+}
+
+impl RxEntry {
+    #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        self.shape.len()
+    }
+
+    #[inline(always)]
+    fn more(self) -> bool {
+        self.shape.more()
+    }
 }
 
 /// The storage of a receive queue's bursts. The queue's protocol fills it with validated entries;
@@ -45,7 +131,7 @@ impl RxBatch {
     /// Storage for bursts of up to `capacity` entries that point into `regions`.
     #[must_use]
     pub fn new(regions: Arc<Regions>, capacity: usize) -> Self {
-        let empty = RxEntry { address: NonNull::dangling(), len: 0, more: false, region: 0 };
+        let empty = RxEntry { address: NonNull::dangling(), shape: Shape::default() };
         Self {
             regions,
             entries: vec![empty; capacity].into(),
@@ -93,45 +179,77 @@ impl RxBatch {
         self.exchanged = false;
     }
 
-    /// Appends a descriptor's bytes: `len` bytes at `offset` of `region`. `more`: the packet goes
-    /// on in the next entry.
+    /// Fills the batch with the packets that `pieces` make up, in order. Every range is checked. A
+    /// packet whose end is missing is left out, as is what does not fit the batch.
     ///
     /// # Errors
-    /// When they do not lie in the region, or `len` is zero. Nothing is appended then.
-    #[inline]
-    pub fn push(
+    /// What is wrong with the first packet. When a later one is wrong, the good ones before it are
+    /// delivered first: the next burst meets the error.
+    #[inline(always)]
+    pub fn fill(
         &mut self,
-        region: u16,
-        offset: u64,
-        len: u32,
-        more: bool,
+        mut pieces: impl Iterator<Item = Piece>,
+        limits: FillLimits,
     ) -> Result<(), QueueError> {
-        if len == 0 {
-            return Err(QueueError::EmptyDescriptor);
+        let Self { regions, entries, .. } = self;
+        let ranges = regions.ranges();
+        let room = limits.packets_max.min(entries.len());
+        let mut used = 0;
+        let mut odd = None;
+        // Packets of one piece each, which most are.
+        for entry in &mut entries[..room] {
+            let Some(piece) = pieces.next() else { break };
+            let address = ranges.locate(&piece);
+            let Some(address) = address.filter(|_| limits.is_plain(piece.shape)) else {
+                odd = Some(piece);
+                break;
+            };
+            *entry = RxEntry { address, shape: piece.shape };
+            copy::prefetch_read(address.as_ptr());
+            used += 1;
         }
-        let address = self.regions.resolve(region, offset, len)?;
-        let Some(entry) = self.entries.get_mut(self.used) else {
-            let limit = u16::try_from(self.entries.len()).unwrap_or(u16::MAX);
-            return Err(QueueError::ChainTooLong { limit });
-        };
-        *entry = RxEntry { address, len, more, region };
-        copy::prefetch_read(address.as_ptr());
-        self.used += 1;
-        self.packets += usize::from(!more);
-        Ok(())
+        (self.used, self.packets, self.exchanged) = (used, used, false);
+        match odd {
+            None => Ok(()),
+            Some(piece) => self.fill_chained(std::iter::once(piece).chain(pieces), limits),
+        }
     }
 
-    /// Drops entries from `used` on: those of a packet whose end has not arrived.
-    #[inline]
-    pub fn truncate(&mut self, used: usize) {
-        self.used = self.used.min(used);
-    }
-
-    /// Entries in use.
-    #[must_use]
-    #[inline]
-    pub fn used(&self) -> usize {
-        self.used
+    /// Goes on with packets in several pieces, and with what is wrong.
+    #[inline(never)]
+    fn fill_chained(
+        &mut self,
+        pieces: impl Iterator<Item = Piece>,
+        limits: FillLimits,
+    ) -> Result<(), QueueError> {
+        let (mut used, mut outcome) = (self.used, Ok(()));
+        for piece in pieces {
+            let located = limits.check(piece.shape).and_then(|()| self.regions.locate(&piece));
+            let address = match located {
+                Ok(address) => address,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            let Some(entry) = self.entries.get_mut(used) else {
+                outcome = Err(chain_too_long(self.entries.len()));
+                break;
+            };
+            *entry = RxEntry { address, shape: piece.shape };
+            copy::prefetch_read(address.as_ptr());
+            used += 1;
+            if !piece.shape.more() {
+                (self.used, self.packets) = (used, self.packets + 1);
+                if self.packets == limits.packets_max {
+                    break;
+                }
+            } else if used - self.used >= limits.chain_max {
+                outcome = Err(chain_too_long(limits.chain_max));
+                break;
+            }
+        }
+        if self.packets > 0 { Ok(()) } else { outcome }
     }
 
     /// Complete packets in use.
@@ -145,7 +263,7 @@ impl RxBatch {
     #[must_use]
     pub fn offset(&self, entry: usize) -> Option<u64> {
         let entry = self.entries.get(..self.used)?.get(entry)?;
-        self.regions.offset_of(entry.region, entry.address)
+        self.regions.offset_of(entry.shape.region(), entry.address)
     }
 
     /// Entries of the first `packets` packets.
@@ -153,20 +271,20 @@ impl RxBatch {
         if packets >= self.packets {
             return self.used;
         }
-        let ends = self.entries[..self.used].iter().enumerate().filter(|(_, e)| !e.more);
+        let ends = self.entries[..self.used].iter().enumerate().filter(|(_, e)| !e.more());
         packets.checked_sub(1).and_then(|last| ends.map(|(at, _)| at + 1).nth(last)).unwrap_or(0)
     }
 
     /// How many whole packets, and entries, fit `room` slots.
     pub(super) fn fitting(&self, room: usize) -> (usize, usize) {
         let entries = &self.entries[..self.used.min(room)];
-        let ends = entries.iter().enumerate().filter(|(_, e)| !e.more);
+        let ends = entries.iter().enumerate().filter(|(_, e)| !e.more());
         ends.fold((0, 0), |(packets, _), (at, _)| (packets + 1, at + 1))
     }
 
     /// Length and continuation of entry `at`.
     pub(super) fn shape(&self, at: usize) -> (u32, bool) {
-        (self.entries[at].len, self.entries[at].more)
+        (self.entries[at].len(), self.entries[at].more())
     }
 
     /// Exchanges the buffer of entry `at` for another of the same region.
@@ -183,6 +301,27 @@ impl RxBatch {
     pub(super) fn shares_buffers_with(&self, regions: &Arc<Regions>) -> bool {
         self.exchangeable && Arc::ptr_eq(&self.regions, regions)
     }
+}
+
+impl FillLimits {
+    /// Whether a piece is a packet of its own and no longer than allowed.
+    #[inline(always)]
+    fn is_plain(&self, shape: Shape) -> bool {
+        !shape.more() && shape.len() <= self.piece_len_max
+    }
+
+    fn check(&self, shape: Shape) -> Result<(), QueueError> {
+        let (len, capacity) = (shape.len(), self.piece_len_max);
+        if len > capacity {
+            return Err(QueueError::LengthExceedsBuffer { len, capacity });
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn chain_too_long(limit: usize) -> QueueError {
+    QueueError::ChainTooLong { limit: u16::try_from(limit).unwrap_or(u16::MAX) }
 }
 
 /// The side of a receive queue that takes slots back.
@@ -246,18 +385,8 @@ impl<'q> RxBurst<'q> {
 
     /// The packets, oldest first.
     #[inline]
-    pub fn packets(&self) -> impl Iterator<Item = RxPacket<'_>> {
-        let batch = &*self.batch;
-        let mut rest = &batch.entries[..batch.used];
-        let mut first = 0;
-        std::iter::from_fn(move || {
-            let len = packet_entries(rest)?;
-            let (entries, tail) = rest.split_at(len);
-            let packet = RxPacket { entries, first, batch };
-            rest = tail;
-            first += len;
-            Some(packet)
-        })
+    pub fn packets(&self) -> RxPackets<'_> {
+        RxPackets { rest: &self.batch.entries[..self.batch.used], batch: self.batch }
     }
 
     /// Returns the slots of the first `packets` packets; the others are delivered again by the
@@ -272,14 +401,29 @@ impl<'q> RxBurst<'q> {
     }
 }
 
-/// Entries of the first packet in `rest`.
-#[inline]
-fn packet_entries(rest: &[RxEntry]) -> Option<usize> {
-    let first = rest.first()?;
-    if !first.more {
-        return Some(1);
+/// Iterator over the packets of a burst.
+#[derive(Debug, Clone)]
+pub struct RxPackets<'b> {
+    rest: &'b [RxEntry],
+    batch: &'b RxBatch,
+}
+
+impl<'b> Iterator for RxPackets<'b> {
+    type Item = RxPacket<'b>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<RxPacket<'b>> {
+        let (first, rest) = self.rest.split_first()?;
+        let batch = self.batch;
+        if !first.more() {
+            self.rest = rest;
+            return Some(RxPacket { entries: std::slice::from_ref(first), batch });
+        }
+        let last = self.rest.iter().position(|entry| !entry.more())?;
+        let (entries, rest) = self.rest.split_at(last + 1);
+        self.rest = rest;
+        Some(RxPacket { entries, batch })
     }
-    rest.iter().position(|e| !e.more).map(|last| last + 1)
 }
 
 impl Drop for RxBurst<'_> {
@@ -290,7 +434,7 @@ impl Drop for RxBurst<'_> {
         }
         let packets = self.returning;
         let entries = self.batch.entries_of(packets);
-        let bytes = self.batch.entries[..entries].iter().map(|e| u64::from(e.len)).sum();
+        let bytes = self.batch.entries[..entries].iter().map(|e| u64::from(e.len())).sum();
         let exchanged = self.batch.exchanged;
         self.owner.release(Released { packets, entries, bytes, batch: self.batch, exchanged });
     }
@@ -311,9 +455,8 @@ impl std::fmt::Debug for RxBurst<'_> {
 /// is copied out, or read by typed value, and whatever is to be trusted must be read once.
 #[derive(Clone, Copy)]
 pub struct RxPacket<'b> {
+    /// At least one: a slice of the batch's entries.
     entries: &'b [RxEntry],
-    /// Index of the first entry in the batch.
-    first: usize,
     batch: &'b RxBatch,
 }
 
@@ -324,8 +467,8 @@ impl<'b> RxPacket<'b> {
     #[inline]
     pub fn len(&self) -> usize {
         match self.entries {
-            [one] => one.len as usize,
-            many => many.iter().map(|e| e.len as usize).sum(),
+            [one] => one.len() as usize,
+            many => many.iter().map(|e| e.len() as usize).sum(),
         }
     }
 
@@ -333,16 +476,12 @@ impl<'b> RxPacket<'b> {
     /// [`len`](Self::len) to see whether that was all.
     #[inline]
     pub fn copy_to(&self, to: &mut [u8]) -> usize {
-        let mut done = 0;
-        for entry in self.entries {
-            let rest = &mut to[done..];
-            let len = rest.len().min(entry.len as usize);
-            // SAFETY: `RxBatch::push` checked that `entry.len` bytes at the address lie in a
-            // mapping that the batch keeps alive; `rest` is private and at least `len` long.
-            unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr(), len) };
-            done += len;
-        }
-        done
+        let [one] = self.entries else { return self.copy_range(0, to) };
+        let len = to.len().min(one.len() as usize);
+        // SAFETY: `RxBatch::fill` checked that `len()` bytes at the address lie in a mapping that
+        // the batch keeps alive; `to` is private and at least `len` long.
+        unsafe { copy::copy(to.as_mut_ptr(), one.address.as_ptr(), len) };
+        len
     }
 
     /// Reads `N` bytes at `offset`, or `None` when the packet ends before them.
@@ -363,14 +502,14 @@ impl<'b> RxPacket<'b> {
     pub fn copy_range(&self, mut offset: usize, to: &mut [u8]) -> usize {
         let mut done = 0;
         for entry in self.entries {
-            let len = entry.len as usize;
+            let len = entry.len() as usize;
             if offset >= len {
                 offset -= len;
                 continue;
             }
             let rest = &mut to[done..];
             let take = rest.len().min(len - offset);
-            // SAFETY: `offset + take <= len`, and `RxBatch::push` checked that `len` bytes at the
+            // SAFETY: `offset + take <= len`, and `RxBatch::fill` checked that `len` bytes at the
             // address lie in a mapping that the batch keeps alive; `rest` is private.
             unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr().add(offset), take) };
             done += take;
@@ -391,7 +530,13 @@ impl<'b> RxPacket<'b> {
     #[must_use]
     pub fn offload(&self) -> Offload {
         let offloads = self.batch.offloads.as_deref();
-        offloads.and_then(|o| o.get(self.first)).copied().unwrap_or_default()
+        offloads.and_then(|o| o.get(self.first_entry())).copied().unwrap_or_default()
+    }
+
+    /// Index of the first entry in the batch.
+    fn first_entry(&self) -> usize {
+        let (batch, first) = (self.batch.entries.as_ptr() as usize, self.entries.as_ptr() as usize);
+        (first - batch) / size_of::<RxEntry>()
     }
 
     #[inline]
@@ -403,7 +548,7 @@ impl<'b> RxPacket<'b> {
     /// mapped while the lease lives; the peer may write them at any time.
     pub fn pieces(&self) -> impl Iterator<Item = *const [u8]> + use<'b> {
         let piece = |e: &RxEntry| {
-            std::ptr::slice_from_raw_parts(e.address.as_ptr().cast_const(), e.len as usize)
+            std::ptr::slice_from_raw_parts(e.address.as_ptr().cast_const(), e.len() as usize)
         };
         self.entries.iter().map(piece)
     }
@@ -416,9 +561,9 @@ impl<'b> RxPacket<'b> {
     #[must_use]
     pub unsafe fn as_slice(&self) -> Option<&'b [u8]> {
         let [one] = self.entries else { return None };
-        // SAFETY: `RxBatch::push` checked the range, which stays mapped while the lease lives; that
+        // SAFETY: `RxBatch::fill` checked the range, which stays mapped while the lease lives; that
         // nobody writes it is the caller's contract.
-        Some(unsafe { std::slice::from_raw_parts(one.address.as_ptr(), one.len as usize) })
+        Some(unsafe { std::slice::from_raw_parts(one.address.as_ptr(), one.len() as usize) })
     }
 
     #[inline]

@@ -77,12 +77,12 @@ impl<'q> TxBurst<'q> {
             self.set_offload(packet.offload())?;
         }
         if let [piece] = packet.entries()
-            && let Some(slot) = self.next_slot(piece.len as usize)
+            && let Some(slot) = self.next_slot(piece.len() as usize)
         {
-            // SAFETY: `next_slot` and `RxBatch::push` checked that `piece.len` bytes at both
+            // SAFETY: `next_slot` and `RxBatch::fill` checked that `piece.len` bytes at both
             // addresses lie in mappings that their batches keep alive. A peer could make two of its
             // own slots overlap; the kernels then copy some mix of its own bytes.
-            unsafe { copy::copy(slot.as_ptr(), piece.address.as_ptr(), piece.len as usize) };
+            unsafe { copy::copy(slot.as_ptr(), piece.address.as_ptr(), piece.len() as usize) };
             return Ok(());
         }
         let taken = push_pieces(self.batch, self.used, packet)?;

@@ -4,6 +4,7 @@
 //! waits in the store buffer, and the number of lines under way at once is what limits a sender.
 
 use std::arch::asm;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest copy made by the unrolled kernels, in bytes; beyond it `rep movsb` takes over.
 const UNROLLED_MAX: usize = 1024;
@@ -48,10 +49,18 @@ pub(super) unsafe fn copy_with(dst: *mut u8, src: *const u8, len: usize, avx: bo
     }
 }
 
-/// Whether the CPU has AVX: a load and a test, or nothing when compiled for such a CPU.
+/// Whether the CPU has AVX, once [`detect`] has looked.
+static AVX: AtomicBool = AtomicBool::new(cfg!(target_feature = "avx"));
+
+/// Looks what the CPU has. Every mapping is made through here before anything is copied.
+pub(super) fn detect() {
+    AVX.store(std::arch::is_x86_feature_detected!("avx"), Ordering::Relaxed);
+}
+
+/// A load and a test, or nothing when compiled for such a CPU.
 #[inline(always)]
 fn has_avx() -> bool {
-    std::arch::is_x86_feature_detected!("avx")
+    cfg!(target_feature = "avx") || AVX.load(Ordering::Relaxed)
 }
 
 /// Two overlapping 32 bytes from either end.

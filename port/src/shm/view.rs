@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "the views turn checked offsets into addresses in shared memory")]
 
 use super::Mapping;
+use crate::burst::Piece;
 use crate::error::QueueError;
 use crate::sync::{AtomicU16, Ordering};
 use std::ptr::NonNull;
@@ -139,6 +140,15 @@ impl DescTable {
         [u64::from_le(low.load(Ordering::Relaxed)), u64::from_le(high.load(Ordering::Relaxed))]
     }
 
+    /// Reads `count` descriptors from `slot` on, each word once.
+    #[inline(always)]
+    pub fn run(&self, slot: u16, count: u16) -> impl Iterator<Item = (u16, [u64; 2])> + '_ {
+        (0..count).map(move |at| {
+            let slot = slot.wrapping_add(at) & self.mask;
+            (slot, self.load(slot))
+        })
+    }
+
     /// Writes the descriptor at `slot`.
     #[inline]
     pub fn store(&self, slot: u16, [low, high]: [u64; 2]) {
@@ -190,6 +200,7 @@ impl Regions {
     /// The set of `mappings`, in the order of their indices.
     #[must_use]
     pub fn new(mappings: Vec<Arc<Mapping>>) -> Self {
+        crate::copy::detect();
         let ranges = mappings.iter().map(|m| (m.base(), m.len() as u64)).collect();
         Self { ranges, mappings: mappings.into() }
     }
@@ -212,36 +223,57 @@ impl Regions {
         self.mappings.get(usize::from(region))
     }
 
-    /// The address of `len` bytes at `offset` in `region`: they lie in its mapping.
-    #[inline]
-    pub(crate) fn resolve(
-        &self,
-        region: u16,
-        offset: u64,
-        len: u32,
-    ) -> Result<NonNull<u8>, QueueError> {
-        let Some(&(base, region_len)) = self.ranges.get(usize::from(region)) else {
-            return Err(self.unknown(region));
-        };
-        let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= region_len);
-        let Some(offset) = usize::try_from(offset).ok().filter(|_| fits) else {
-            return Err(QueueError::OutOfBounds { region, offset, len, region_len });
-        };
-        // SAFETY: `offset + len <= region_len` was checked above, and `region_len` is the length
-        // of the mapping that starts at `base`.
-        Ok(unsafe { base.add(offset) })
+    /// The ranges, for a loop that looks many pieces up.
+    #[inline(always)]
+    pub(crate) fn ranges(&self) -> Ranges<'_> {
+        Ranges(&self.ranges)
     }
 
-    /// Offset of an address that [`resolve`](Self::resolve) gave for `region`.
+    /// The address of a piece: all of it lies in the mapping of its region, and it is not empty.
+    #[inline]
+    pub(crate) fn locate(&self, piece: &Piece) -> Result<NonNull<u8>, QueueError> {
+        self.ranges().locate(piece).ok_or_else(|| self.refuse(piece))
+    }
+
+    /// Offset of an address that [`locate`](Self::locate) gave for `region`.
     pub(crate) fn offset_of(&self, region: u16, address: NonNull<u8>) -> Option<u64> {
         let &(base, region_len) = self.ranges.get(usize::from(region))?;
         let offset = (address.as_ptr() as u64).checked_sub(base.as_ptr() as u64)?;
         (offset < region_len).then_some(offset)
     }
 
+    /// Says what is wrong with a piece.
     #[cold]
-    fn unknown(&self, region: u16) -> QueueError {
-        let count = u16::try_from(self.ranges.len()).unwrap_or(u16::MAX);
-        QueueError::UnknownRegion { region, count }
+    fn refuse(&self, piece: &Piece) -> QueueError {
+        let (region, len, offset) = (piece.shape.region(), piece.shape.len(), piece.offset);
+        let Some(&(_, region_len)) = self.ranges.get(usize::from(region)) else {
+            let count = u16::try_from(self.ranges.len()).unwrap_or(u16::MAX);
+            return QueueError::UnknownRegion { region, count };
+        };
+        match len {
+            0 => QueueError::EmptyDescriptor,
+            _ => QueueError::OutOfBounds { region, offset, len, region_len },
+        }
+    }
+}
+
+/// Bases and lengths of the mappings of a set of regions, which outlive it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ranges<'r>(&'r [(NonNull<u8>, u64)]);
+
+impl Ranges<'_> {
+    /// See [`Regions::locate`].
+    #[inline(always)]
+    pub(crate) fn locate(self, piece: &Piece) -> Option<NonNull<u8>> {
+        let &(base, region_len) = self.0.get(usize::from(piece.shape.region()))?;
+        let len = u64::from(piece.shape.len());
+        if len == 0 || piece.offset.saturating_add(len) > region_len {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "less than the length of a mapping")]
+        let offset = piece.offset as usize;
+        // SAFETY: `offset + len <= region_len` was checked above, and `region_len` is the length
+        // of the mapping that starts at `base`.
+        Some(unsafe { base.add(offset) })
     }
 }

@@ -1,6 +1,7 @@
 //! The storage behind transmit bursts, as a protocol sees it.
 #![expect(unsafe_code, reason = "slots hold addresses in shared memory")]
 
+use crate::burst::{Piece, Shape};
 use crate::copy;
 use crate::error::QueueError;
 use crate::offload::Offload;
@@ -108,10 +109,8 @@ impl TxBatch {
         offset: u64,
         capacity: u32,
     ) -> Result<(), QueueError> {
-        if capacity == 0 {
-            return Err(QueueError::EmptyDescriptor);
-        }
-        let address = self.regions.resolve(region, offset, capacity)?;
+        let piece = Piece { offset, shape: Shape::new(region, capacity, false) };
+        let address = self.regions.locate(&piece)?;
         // A single write uses less than 2^31 bytes of a slot, so that `MORE` is free.
         let capacity = capacity.min(MORE - 1);
         *self.slot_mut(usize::from(slot).wrapping_sub(self.first)) =
@@ -125,9 +124,19 @@ impl TxBatch {
     pub fn offer(&mut self, first: u16, count: u16) {
         self.first = usize::from(first);
         self.free = usize::from(count).min(self.burst_max);
-        for at in 0..self.free {
-            copy::prefetch_write(self.slot(at).address.as_ptr());
+        let (front, wrapped) = self.window(self.free);
+        for slot in front.iter().chain(wrapped) {
+            copy::prefetch_write(slot.address.as_ptr());
         }
+    }
+
+    /// The first `count` slots of the window: those up to the end of the ring, and those behind the
+    /// wrap.
+    #[inline]
+    fn window(&self, count: usize) -> (&[TxSlot], &[TxSlot]) {
+        let (before, from) = self.slots.split_at(self.first & self.mask);
+        let count = count.min(self.slots.len());
+        (&from[..count.min(from.len())], &before[..count.saturating_sub(from.len())])
     }
 
     /// Offset in region `region` of the buffer of `slot`, for an owner whose buffers were exchanged.
@@ -184,15 +193,21 @@ pub struct Committed<'a> {
 }
 
 impl Committed<'_> {
-    /// What each descriptor must say, in order.
-    #[inline]
-    pub fn written(&self) -> impl Iterator<Item = WrittenSlot> + '_ {
-        let batch = self.batch;
-        (0..self.slots).map(move |at| {
-            let written = batch.slot(at).written;
-            #[expect(clippy::cast_possible_truncation, reason = "a ring has at most 2^15 slots")]
-            let slot = (batch.first.wrapping_add(at) & batch.mask) as u16;
-            WrittenSlot { slot, len: written & !MORE, more: written & MORE != 0 }
-        })
+    /// Tells what each descriptor must say, in order.
+    #[inline(always)]
+    pub fn for_each_written(&self, mut write: impl FnMut(WrittenSlot)) {
+        let (front, wrapped) = self.batch.window(self.slots);
+        let mut at = self.batch.first;
+        for run in [front, wrapped] {
+            for &TxSlot { written, .. } in run {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "a ring has at most 2^15 slots"
+                )]
+                let slot = (at & self.batch.mask) as u16;
+                write(WrittenSlot { slot, len: written & !MORE, more: written & MORE != 0 });
+                at += 1;
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn push_pieces(
 ) -> Result<usize, PushError> {
     let mut layout = Layout::new(used);
     for piece in packet.pieces() {
-        // SAFETY: `RxBatch::push` checked that the pieces of a leased packet lie in mappings that
+        // SAFETY: `RxBatch::fill` checked that the pieces of a leased packet lie in mappings that
         // its batch keeps alive.
         unsafe { layout.append(batch, piece)? };
     }

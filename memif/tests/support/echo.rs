@@ -1,0 +1,155 @@
+//! Frames to a peer that sends everything back, each of them checked.
+
+use super::frames::{Checker, fill};
+use super::{Outcome, PATIENCE};
+use ringport_memif::{Link, RxQueue, TxQueue};
+use std::time::{Duration, Instant};
+
+/// How many frames to send, and how.
+#[derive(Debug, Clone)]
+pub struct EchoPlan<'a> {
+    /// Lengths, used in turn.
+    pub lens: &'a [usize],
+    /// Frames on each queue.
+    pub frames: u64,
+    /// Most slots in flight on each queue, both ways together.
+    pub slots_in_flight: usize,
+    /// Bytes of a slot of ours, to count slots by: the peer may have other ones.
+    pub slot: usize,
+    /// Sleep on the doorbell instead of polling.
+    pub sleeps: bool,
+}
+
+impl Default for EchoPlan<'_> {
+    fn default() -> Self {
+        Self { lens: &[64], frames: 10_000, slots_in_flight: 256, slot: 2048, sleeps: false }
+    }
+}
+
+impl EchoPlan<'_> {
+    fn len_of(&self, number: u64) -> usize {
+        let at = usize::try_from(number).unwrap_or_default() % self.lens.len();
+        self.lens[at]
+    }
+
+    fn slots_of(&self, number: u64) -> usize {
+        self.len_of(number).div_ceil(self.slot)
+    }
+}
+
+/// One queue pair in an echo run.
+struct Lane<'l> {
+    queue: usize,
+    rx: &'l mut RxQueue,
+    tx: &'l mut TxQueue,
+    sent: u64,
+    slots_out: usize,
+    checker: Checker,
+    buffer: Vec<u8>,
+}
+
+impl Lane<'_> {
+    fn is_done(&self, plan: &EchoPlan<'_>) -> bool {
+        self.checker.count() == plan.frames
+    }
+
+    fn send(&mut self, plan: &EchoPlan<'_>) -> Outcome {
+        if self.sent == plan.frames || self.slots_out >= plan.slots_in_flight {
+            return Ok(());
+        }
+        let mut burst = self.tx.tx_burst(64)?;
+        while self.sent < plan.frames {
+            let slots = plan.slots_of(self.sent);
+            if self.slots_out + slots > plan.slots_in_flight && self.slots_out > 0 {
+                break;
+            }
+            self.buffer.resize(plan.len_of(self.sent), 0);
+            fill(&mut self.buffer, self.queue, self.sent);
+            if burst.push(&self.buffer).is_err() {
+                break;
+            }
+            self.sent += 1;
+            self.slots_out += slots;
+        }
+        burst.commit();
+        Ok(())
+    }
+
+    fn receive(&mut self, plan: &EchoPlan<'_>) -> Outcome<bool> {
+        let burst = self.rx.rx_burst(64)?;
+        for packet in burst.packets() {
+            let number = self.checker.count();
+            if number == self.sent {
+                return Err(format!("queue {}: more frames than were sent", self.queue).into());
+            }
+            self.checker.take(&packet, |number| plan.len_of(number))?;
+            self.slots_out -= plan.slots_of(number);
+        }
+        Ok(!burst.is_empty())
+    }
+}
+
+/// Sends what `plan` says on all queues of `link`, and checks that all of it comes back on the same
+/// queue, whole, in order, and nothing else.
+pub fn echo(link: &mut Link, plan: &EchoPlan<'_>) -> Outcome {
+    let mut lanes: Vec<_> = (link.rx.iter_mut().zip(&mut link.tx).enumerate())
+        .map(|(queue, (rx, tx))| Lane {
+            queue,
+            rx,
+            tx,
+            sent: 0,
+            slots_out: 0,
+            checker: Checker::new(queue),
+            buffer: Vec::new(),
+        })
+        .collect();
+    let mut moved = Instant::now();
+    while !lanes.iter().all(|lane| lane.is_done(plan)) {
+        let mut quiet = true;
+        for lane in &mut lanes {
+            lane.send(plan)?;
+            quiet &= !lane.receive(plan)?;
+        }
+        if !quiet {
+            moved = Instant::now();
+        } else if moved.elapsed() > PATIENCE {
+            return Err(stuck(&lanes).into());
+        } else if plan.sleeps {
+            sleep_on_doorbells(&mut lanes)?;
+        }
+    }
+    nothing_more(&mut lanes)
+}
+
+fn stuck(lanes: &[Lane<'_>]) -> String {
+    let counts: Vec<_> = lanes.iter().map(|lane| (lane.checker.count(), lane.sent)).collect();
+    let stats: Vec<_> = lanes.iter().map(|lane| (lane.rx.stats(), lane.tx.stats())).collect();
+    format!("stuck with (received, sent) {counts:?}; {stats:?}")
+}
+
+/// Waits for the next packet of any lane, when all of them are armed and empty.
+fn sleep_on_doorbells(lanes: &mut [Lane<'_>]) -> Outcome {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    for lane in lanes.iter_mut() {
+        if lane.rx.arm()? {
+            return Ok(());
+        }
+    }
+    let mut fds: Vec<_> =
+        lanes.iter().map(|lane| PollFd::new(lane.rx.as_fd(), PollFlags::POLLIN)).collect();
+    if poll(&mut fds, PollTimeout::from(5000u16))? == 0 {
+        return Err("no doorbell in five seconds".into());
+    }
+    Ok(())
+}
+
+fn nothing_more(lanes: &mut [Lane<'_>]) -> Outcome {
+    std::thread::sleep(Duration::from_millis(2));
+    for lane in lanes {
+        if lane.receive(&EchoPlan::default())? {
+            return Err(format!("queue {}: frames that were never sent", lane.queue).into());
+        }
+    }
+    Ok(())
+}

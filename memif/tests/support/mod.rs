@@ -1,0 +1,66 @@
+//! What the tests against real peers share: numbered frames, echo runs, censuses, tables.
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+
+pub mod census;
+pub mod echo;
+pub mod frames;
+pub mod table;
+
+use ringport_bench::peers::testpmd::RunningTestpmd;
+use ringport_memif::{DownReason, EventKind, Link, Port};
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a peer may take for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a run comes to: nothing, or what went wrong.
+pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Waits until `step` gives something, looking every millisecond.
+pub fn wait_until<T>(what: &str, mut step: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = step()? {
+            return Ok(found);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("waited in vain for {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Opens our port. `options` is everything behind the socket, without the leading comma.
+pub fn open(socket: &Path, options: &str) -> Outcome<Port> {
+    Ok(Port::open(&format!("memif:{},{options}", socket.display()))?)
+}
+
+/// Waits for a link, with the first error that was met on the way should none come.
+pub fn link(port: &mut Port) -> Outcome<Link> {
+    Ok(port.wait_link_up(PATIENCE).map_err(|error| format!("no link: {error}"))?)
+}
+
+/// Waits until the link is down, and returns why. Refusals on the way are passed over.
+pub fn link_down(port: &mut Port) -> Outcome<DownReason> {
+    wait_until("the link to go down", || {
+        match port.poll(Some(Duration::from_millis(1)))?.map(|event| event.kind) {
+            Some(EventKind::LinkDown(reason)) => Ok(Some(reason)),
+            Some(EventKind::LinkUp(_)) => Err("a link came up".into()),
+            _ => Ok(None),
+        }
+    })
+}
+
+/// Lets what testpmd still holds come out before it is asked for its counts.
+pub fn settle(testpmd: &mut RunningTestpmd, port: u16) -> Outcome {
+    let mut last = testpmd.counters(port)?;
+    wait_until("testpmd's counters to stand still", || {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = testpmd.counters(port)?;
+        let still = now == last;
+        last = now;
+        Ok(still.then_some(()))
+    })
+}
