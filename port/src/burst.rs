@@ -25,7 +25,7 @@ pub use forward::{Forwarded, forward};
 pub use rx::{
     FillLimits, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets, Shape,
 };
-pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenSlot};
+pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst};
 
 use crate::error::QueueError;
 use crate::stats::{RxStats, TxStats};

@@ -72,7 +72,7 @@ impl Pool {
         let buffers = u32::try_from(count).unwrap_or(u32::MAX);
         Self::checked_len(buffers, buffer_size)?;
         let free = (0..u64::from(buffers)).rev().map(|n| n * u64::from(buffer_size)).collect();
-        let regions = Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
+        let regions = Arc::new(Regions::new(vec![Arc::clone(memory.mapping()); 2]));
         Ok(Self { memory, regions, buffer_size, free: Mutex::new(free) })
     }
 
@@ -103,8 +103,9 @@ impl Pool {
         &self.memory
     }
 
-    /// The pool's memory as the only region of a batch: queues that share this very set exchange
-    /// buffers.
+    /// The pool's memory as the regions of a batch: queues that share this very set exchange
+    /// buffers. It is region 0 and region 1, the one that a memif client announces behind its
+    /// rings.
     #[must_use]
     pub fn regions(&self) -> &Arc<Regions> {
         &self.regions

@@ -37,14 +37,8 @@ impl Descriptor {
 
     #[inline]
     pub(super) fn to_words(self) -> [u64; 2] {
-        [low_word(self.more, self.region, self.len), u64::from(self.offset)]
+        [Shape::new(self.region, self.len, self.more).word(), u64::from(self.offset)]
     }
-}
-
-/// The first 8 bytes: flags, region, length.
-#[inline]
-pub(super) fn low_word(more: bool, region: u16, len: u32) -> u64 {
-    u64::from(more) | u64::from(region) << 16 | u64::from(len) << 32
 }
 
 /// What a descriptor of the peer names. Its first word has the layout of a [`Shape`].
@@ -53,10 +47,10 @@ pub(super) fn piece([low, high]: [u64; 2]) -> Piece {
     Piece { offset: high & 0xffff_ffff, shape: Shape::from_word(low) }
 }
 
-/// What a descriptor of ours names, of which only length and continuation are the peer's. In a
-/// batch the region of our own buffers is always 0.
+/// What a descriptor of ours names, of which only length and continuation are the peer's.
 #[inline(always)]
-pub(super) fn own_piece([low, _]: [u64; 2], offset: u32) -> Piece {
+pub(super) fn own_piece([low, _]: [u64; 2], region: u16, offset: u32) -> Piece {
     const REGION: u64 = 0xffff_0000;
-    Piece { offset: offset.into(), shape: Shape::from_word(low & !REGION) }
+    let low = low & !REGION | u64::from(region) << 16;
+    Piece { offset: offset.into(), shape: Shape::from_word(low) }
 }

@@ -432,7 +432,7 @@ impl Plan {
     /// writes, but all buffers have it, so that they can be exchanged.
     fn buffers(&self, ring: usize, config: &ClientMemoryConfig) -> Result<SlotTable, LayoutError> {
         let (slots, headroom) = (u64::from(self.slots), config.headroom);
-        let (wire_region, buffer_size, starts) = match &config.pool {
+        let (region, buffer_size, starts) = match &config.pool {
             Some(pool) => {
                 (1, config.buffer_size.min(pool.buffer_size()), pool.take(usize::from(self.slots))?)
             }
@@ -450,7 +450,7 @@ impl Plan {
         Ok(SlotTable {
             offsets: starts.into_iter().map(offset).collect(),
             capacity: buffer_size - u32::from(headroom),
-            wire_region,
+            region,
             headroom,
             pool: config.pool.clone(),
         })

@@ -41,8 +41,8 @@ pub(super) struct SlotTable {
     pub(super) offsets: Box<[u32]>,
     /// What a buffer holds, in bytes.
     pub(super) capacity: u32,
-    /// The buffers' region on the wire. In a batch their region is always 0.
-    pub(super) wire_region: u16,
+    /// The region that they lie in.
+    pub(super) region: u16,
     /// The bytes kept free in front of each packet.
     pub(super) headroom: u16,
     /// Where the buffers go back to.
@@ -53,20 +53,14 @@ impl SlotTable {
     /// The descriptor of an empty buffer.
     #[inline]
     pub(super) fn empty(&self, slot: u16) -> Descriptor {
-        self.filled(slot, self.capacity, false)
-    }
-
-    /// The descriptor of a buffer with `len` bytes.
-    #[inline]
-    pub(super) fn filled(&self, slot: u16, len: u32, more: bool) -> Descriptor {
         let offset = self.offsets.get(usize::from(slot)).copied().unwrap_or(0);
-        Descriptor { more, region: self.wire_region, len, offset }
+        Descriptor { more: false, region: self.region, len: self.capacity, offset }
     }
 
     /// Tells a transmit batch where the buffers are. They lie in its region by construction.
     pub(super) fn enter(&self, batch: &mut TxBatch) {
         for (slot, &offset) in (0..).zip(&self.offsets) {
-            let entered = batch.set_slot(slot, 0, u64::from(offset), self.capacity);
+            let entered = batch.set_slot(slot, self.region, u64::from(offset), self.capacity);
             debug_assert!(entered.is_ok(), "own buffer {slot}: {entered:?}");
         }
     }

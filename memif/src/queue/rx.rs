@@ -1,9 +1,9 @@
 //! Receive queues.
 
 use super::RxMode;
-use super::descriptor::{low_word, own_piece, piece};
+use super::descriptor::{own_piece, piece};
 use super::ring::{Ring, SlotTable};
-use ringport::burst::{FillLimits, PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
+use ringport::burst::{FillLimits, PacketRx, ReleaseRx, Released, RxBatch, RxBurst, Shape};
 use ringport::error::QueueError;
 use ringport::ring::{RingIdx, arm, disarm};
 use ringport::stats::RxStats;
@@ -161,7 +161,7 @@ impl RxSide {
         self.ring.descriptors.prefetch_write(first.0, available.min(wanted));
         let pieces = self.ring.descriptors.run(first.0, available).map(|(slot, words)| {
             let offset = slots.offsets.get(usize::from(slot)).copied().unwrap_or(0);
-            own_piece(words, offset)
+            own_piece(words, slots.region, offset)
         });
         batch.fill(pieces, self.limits(wanted, slots.capacity))
     }
@@ -214,7 +214,7 @@ impl ReleaseRx for RxSide {
             }
             // The server overwrote the length. Region and offset are as we left them, unless it
             // broke the contract: then it misleads itself.
-            let empty = low_word(false, slots.wire_region, slots.capacity);
+            let empty = Shape::new(slots.region, slots.capacity, false).word();
             for at in 0..entries {
                 descriptors.store_low(cursor.next().ahead(at).slot(cursor.mask()), empty);
             }

@@ -1,6 +1,6 @@
 //! Transmit queues.
 
-use super::descriptor::{Descriptor, low_word};
+use super::descriptor::Descriptor;
 use super::ring::Ring;
 use ringport::burst::{CommitTx, Committed, PacketTx, TxBatch, TxBurst};
 use ringport::error::QueueError;
@@ -132,26 +132,17 @@ impl CommitTx for TxSide {
         // No loss: a burst never holds more slots than its ring.
         let slots = u16::try_from(committed.slots).unwrap_or(u16::MAX);
         let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
-        let mut bytes = 0;
-        if let Some(buffers) = buffers {
-            if committed.exchanged {
-                buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot, 0));
-                committed.for_each_written(|w| {
-                    descriptors.store(w.slot, buffers.filled(w.slot, w.len, w.more).to_words());
-                });
-            }
-            let region = buffers.wire_region;
-            committed.for_each_written(|w| {
-                descriptors.store_low(w.slot, low_word(w.more, region, w.len));
-                bytes += u64::from(w.len);
-            });
-        } else {
-            committed.for_each_written(|w| {
-                let region = Descriptor::from_words(self.checked[usize::from(w.slot)]).region;
-                descriptors.store_low(w.slot, low_word(w.more, region, w.len));
-                bytes += u64::from(w.len);
+        if let Some(buffers) = buffers.as_mut().filter(|_| committed.exchanged) {
+            buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot));
+            committed.for_each_written(|slot, _| {
+                descriptors.store(slot, buffers.empty(slot).to_words());
             });
         }
+        let mut bytes = 0;
+        committed.for_each_written(|slot, shape| {
+            descriptors.store_low(slot, shape.word());
+            bytes += u64::from(shape.len());
+        });
         self.stats.packets += committed.packets as u64;
         self.stats.bytes += bytes;
         cursor.publish(own.atomic(), slots);

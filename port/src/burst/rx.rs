@@ -46,6 +46,13 @@ impl Shape {
         Self(word & Self::FIELDS)
     }
 
+    /// The word, laid out as above.
+    #[must_use]
+    #[inline(always)]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
     /// Length in bytes.
     #[must_use]
     #[inline(always)]
@@ -282,9 +289,9 @@ impl RxBatch {
         ends.fold((0, 0), |(packets, _), (at, _)| (packets + 1, at + 1))
     }
 
-    /// Length and continuation of entry `at`.
-    pub(super) fn shape(&self, at: usize) -> (u32, bool) {
-        (self.entries[at].len(), self.entries[at].more())
+    /// Shape of entry `at`.
+    pub(super) fn shape(&self, at: usize) -> Shape {
+        self.entries[at].shape
     }
 
     /// Exchanges the buffer of entry `at` for another of the same region.

@@ -4,13 +4,13 @@
 mod batch;
 mod writer;
 
-pub use batch::{CommitTx, Committed, TxBatch, WrittenSlot};
+pub use batch::{CommitTx, Committed, TxBatch};
 pub use writer::PacketWriter;
 
-use super::rx::{RxBurst, RxPacket};
+use super::rx::{RxBurst, RxPacket, Shape};
 use crate::copy;
 use crate::offload::Offload;
-use batch::MORE;
+use batch::TxSlot;
 use std::ptr::NonNull;
 use thiserror::Error;
 use writer::{push_chained, push_pieces};
@@ -125,11 +125,11 @@ impl<'q> TxBurst<'q> {
         }
         let (packets, entries) = rx.fitting(self.free());
         for at in 0..entries {
-            let (len, more) = rx.shape(at);
+            let shape = rx.shape(at);
             let slot = self.batch.slot_mut(self.used + at);
-            debug_assert!(len <= slot.capacity, "buffers of one pool have one size");
+            debug_assert!(shape.len() <= slot.capacity, "buffers of one pool have one size");
             rx.swap_buffer(at, &mut slot.address);
-            slot.written = len | if more { MORE } else { 0 };
+            *self.batch.shape_mut(self.used + at) = shape;
         }
         self.used += entries;
         self.packets += packets;
@@ -154,16 +154,16 @@ impl<'q> TxBurst<'q> {
         if self.used >= self.batch.free {
             return None;
         }
-        let slot = self.batch.slot_mut(self.used);
-        if len > slot.capacity as usize || len == 0 {
+        let TxSlot { address, capacity, region } = *self.batch.slot(self.used);
+        if len > capacity as usize || len == 0 {
             return None;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
-        let written = len as u32;
-        slot.written = written;
+        let shape = Shape::new(region, len as u32, false);
+        *self.batch.shape_mut(self.used) = shape;
         self.used += 1;
         self.packets += 1;
-        Some(slot.address)
+        Some(address)
     }
 
     pub(super) fn take(&mut self, slots: usize) -> Result<(), PushError> {

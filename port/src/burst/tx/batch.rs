@@ -9,19 +9,15 @@ use crate::shm::Regions;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// One slot of a transmit ring.
+/// The buffer of one slot of a transmit ring.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TxSlot {
     /// `capacity` bytes from here lie in a mapping of the batch's regions: see
     /// [`TxBatch::set_slot`].
     pub(super) address: NonNull<u8>,
     pub(super) capacity: u32,
-    /// Bytes written, and [`MORE`].
-    pub(super) written: u32,
+    pub(super) region: u16,
 }
-
-/// In [`TxSlot::written`]: the packet goes on in the next slot. No slot is that long.
-pub(super) const MORE: u32 = 1 << 31;
 
 /// The storage of a transmit queue's bursts: where the buffer of each slot is, and what was written
 /// to it. The queue's protocol offers windows of free slots and publishes those that were written;
@@ -31,6 +27,8 @@ pub struct TxBatch {
     pub(super) regions: Arc<Regions>,
     /// By slot: `mask + 1` of them, a power of two.
     slots: Box<[TxSlot]>,
+    /// What was written, by slot, apart from the buffers: committing reads it alone.
+    shapes: Box<[Shape]>,
     mask: usize,
     /// The window on offer: `free` slots from `first` on, wrapping.
     pub(super) first: usize,
@@ -54,10 +52,11 @@ impl TxBatch {
     #[must_use]
     pub fn new(regions: Arc<Regions>, ring_size: u16, burst_max: usize, chain_max: usize) -> Self {
         assert!(ring_size.is_power_of_two(), "ring size {ring_size} is no power of two");
-        let none = TxSlot { address: NonNull::dangling(), capacity: 0, written: 0 };
+        let none = TxSlot { address: NonNull::dangling(), capacity: 0, region: 0 };
         Self {
             regions,
             slots: vec![none; usize::from(ring_size)].into(),
+            shapes: vec![Shape::default(); usize::from(ring_size)].into(),
             mask: usize::from(ring_size) - 1,
             first: 0,
             free: 0,
@@ -111,10 +110,8 @@ impl TxBatch {
     ) -> Result<(), QueueError> {
         let piece = Piece { offset, shape: Shape::new(region, capacity, false) };
         let address = self.regions.locate(&piece)?;
-        // A single write uses less than 2^31 bytes of a slot, so that `MORE` is free.
-        let capacity = capacity.min(MORE - 1);
-        *self.slot_mut(usize::from(slot).wrapping_sub(self.first)) =
-            TxSlot { address, capacity, written: 0 };
+        let at = usize::from(slot).wrapping_sub(self.first);
+        *self.slot_mut(at) = TxSlot { address, capacity, region };
         Ok(())
     }
 
@@ -124,26 +121,26 @@ impl TxBatch {
     pub fn offer(&mut self, first: u16, count: u16) {
         self.first = usize::from(first);
         self.free = usize::from(count).min(self.burst_max);
-        let (front, wrapped) = self.window(self.free);
+        let (front, wrapped) = self.window(&self.slots, self.free);
         for slot in front.iter().chain(wrapped) {
             copy::prefetch_write(slot.address.as_ptr());
         }
     }
 
-    /// The first `count` slots of the window: those up to the end of the ring, and those behind the
-    /// wrap.
+    /// The first `count` entries of the window in a table by slot: those up to the end of the ring,
+    /// and those behind the wrap.
     #[inline]
-    fn window(&self, count: usize) -> (&[TxSlot], &[TxSlot]) {
-        let (before, from) = self.slots.split_at(self.first & self.mask);
-        let count = count.min(self.slots.len());
+    fn window<'t, T>(&self, table: &'t [T], count: usize) -> (&'t [T], &'t [T]) {
+        let (before, from) = table.split_at(self.first & self.mask);
+        let count = count.min(table.len());
         (&from[..count.min(from.len())], &before[..count.saturating_sub(from.len())])
     }
 
-    /// Offset in region `region` of the buffer of `slot`, for an owner whose buffers were exchanged.
+    /// Offset in its region of the buffer of `slot`, for an owner whose buffers were exchanged.
     #[must_use]
-    pub fn offset(&self, slot: u16, region: u16) -> Option<u64> {
+    pub fn offset(&self, slot: u16) -> Option<u64> {
         let slot = self.slots.get(usize::from(slot))?;
-        self.regions.offset_of(region, slot.address)
+        self.regions.offset_of(slot.region, slot.address)
     }
 
     /// Slot number `at` of the window.
@@ -160,17 +157,14 @@ impl TxBatch {
         // SAFETY: `new` made `mask + 1` slots, and neither changes.
         unsafe { self.slots.get_unchecked_mut(slot) }
     }
-}
 
-/// What a written slot's descriptor must say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrittenSlot {
-    /// The slot.
-    pub slot: u16,
-    /// Bytes written.
-    pub len: u32,
-    /// The packet goes on in the next slot.
-    pub more: bool,
+    /// What was written to slot number `at` of the window.
+    #[inline(always)]
+    pub(super) fn shape_mut(&mut self, at: usize) -> &mut Shape {
+        let slot = self.first.wrapping_add(at) & self.mask;
+        // SAFETY: `new` made `mask + 1` shapes, and neither changes.
+        unsafe { self.shapes.get_unchecked_mut(slot) }
+    }
 }
 
 /// The side of a transmit queue that publishes slots.
@@ -193,19 +187,19 @@ pub struct Committed<'a> {
 }
 
 impl Committed<'_> {
-    /// Tells what each descriptor must say, in order.
+    /// Tells what each written slot's descriptor must say, in order.
     #[inline(always)]
-    pub fn for_each_written(&self, mut write: impl FnMut(WrittenSlot)) {
-        let (front, wrapped) = self.batch.window(self.slots);
+    pub fn for_each_written(&self, mut write: impl FnMut(u16, Shape)) {
+        let (front, wrapped) = self.batch.window(&self.batch.shapes, self.slots);
         let mut at = self.batch.first;
         for run in [front, wrapped] {
-            for &TxSlot { written, .. } in run {
+            for &shape in run {
                 #[expect(
                     clippy::cast_possible_truncation,
                     reason = "a ring has at most 2^15 slots"
                 )]
                 let slot = (at & self.batch.mask) as u16;
-                write(WrittenSlot { slot, len: written & !MORE, more: written & MORE != 0 });
+                write(slot, shape);
                 at += 1;
             }
         }

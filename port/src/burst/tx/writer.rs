@@ -1,9 +1,9 @@
 //! Packets laid out over several slots, or written in place.
 #![expect(unsafe_code, reason = "copies into slots in shared memory")]
 
-use super::batch::{MORE, TxBatch};
+use super::batch::TxBatch;
 use super::{PushError, TxBurst};
-use crate::burst::RxPacket;
+use crate::burst::{RxPacket, Shape};
 use crate::copy;
 
 /// Lays `frame` out over the slots from `used` on, and returns how many it takes.
@@ -110,7 +110,8 @@ impl Layout {
             if self.room == 0 {
                 self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
             }
-            let slot = batch.slot_mut(self.first + self.slots - 1);
+            let at_slot = self.first + self.slots - 1;
+            let slot = *batch.slot(at_slot);
             let now = left.min(self.room);
             let at = slot.capacity as usize - self.room;
             // SAFETY: `at + now <= capacity`, which `TxBatch::set_slot` checked to lie in a mapping
@@ -119,7 +120,7 @@ impl Layout {
             from = from.wrapping_add(now);
             #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
             let written = (at + now) as u32;
-            slot.written = written | MORE;
+            *batch.shape_mut(at_slot) = Shape::new(slot.region, written, true);
             self.room -= now;
             self.len += now;
             left -= now;
@@ -145,8 +146,7 @@ impl Layout {
             return false;
         }
         for at in self.first..self.first + self.slots {
-            let slot = batch.slot(at);
-            let len = (slot.written & !MORE) as usize;
+            let (slot, len) = (*batch.slot(at), batch.shape_mut(at).len() as usize);
             if offset >= len {
                 offset -= len;
                 continue;
@@ -168,7 +168,8 @@ impl Layout {
         let Some(last) = self.slots.checked_sub(1) else {
             return Err(PushError::Empty);
         };
-        batch.slot_mut(self.first + last).written &= !MORE;
+        let shape = batch.shape_mut(self.first + last);
+        *shape = Shape::new(shape.region(), shape.len(), false);
         Ok(self.slots)
     }
 }
