@@ -48,5 +48,12 @@ pub use config::{ClientConfig, InterfaceConfig, ListenerConfig, PortConfig};
 pub use control::{CacheLine, Direction, Mode, Offer, RegionOffer, RingOffer, Role, RunParameters};
 pub use driver::{Client, DownReason, Event, EventKind, Link, Listener, Port};
 pub use error::{ConfigError, ControlError};
-pub use queue::{ClientMemoryConfig, DataConfig, LayoutError, Queues, RxMode, RxQueue, TxQueue};
+pub use queue::{
+    BufferSpacing, ClientMemoryConfig, DataConfig, LayoutError, Queues, RxMode, RxQueue, TxQueue,
+};
 pub use socket::SocketOptions;
+
+/// The forwarder of the project's README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

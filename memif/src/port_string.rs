@@ -18,13 +18,14 @@
 //! | `cache-line` | both | `64`, `128`: layout of the rings | client 64, server: found out |
 //! | `rx-mode` | both | `polling`, `interrupt`, `adaptive` | `adaptive` |
 //! | `chain-max` | both | most descriptors of one packet | 256 |
+//! | `policy` | both | memory that the peer could take back: `guarded`, refused (`sealed`), `trust` | `guarded` |
 //! | `timeout` | both | time for a handshake, such as `500ms` or `5s` | `5s` |
 //! | `buffer-size` | client | bytes | 2048 |
 //! | `headroom` | client | bytes left free in front of each received packet | 0 |
+//! | `spacing` | client | distance of buffers: `staggered` over the cache, `packed` back to back | `staggered` |
 //! | `memory` | client | `pages`, `hugepages` | `pages` |
 //! | `reconnect` | client | `never`, or first and longest wait such as `100ms-3s` | `100ms-3s` |
 //! | `pending-max` | server | most clients in their handshake at one time | 16 |
-//! | `policy` | server | which memory to accept: `guarded`, `sealed`, `trust` | `guarded` |
 //! | `socket-mode` | server | permissions of the socket file, octal | the umask's |
 //! | `socket-uid`, `socket-gid` | server | owner of the socket file, numbers | ours |
 
@@ -41,15 +42,15 @@ use crate::queue::DataConfig;
 use crate::wire::{LOG2_RING_SIZE_MAX, Name, RINGS_MAX, Secret};
 use std::str::FromStr;
 use values::{
-    BACKINGS, CACHE_LINES, MODES, POLICIES, ROLES, RX_MODES, choice, duration, number, octal,
-    ring_size, waits,
+    BACKINGS, CACHE_LINES, MODES, POLICIES, ROLES, RX_MODES, SPACINGS, choice, duration, number,
+    octal, ring_size, waits,
 };
 
 /// What every port string of this crate starts with.
 pub const SCHEME: &str = "memif:";
 
 /// Every key, and the role that it is for.
-const KEYS: [(&str, Option<Role>); 24] = [
+const KEYS: [(&str, Option<Role>); 25] = [
     ("role", None),
     ("id", None),
     ("secret", None),
@@ -64,12 +65,13 @@ const KEYS: [(&str, Option<Role>); 24] = [
     ("cache-line", None),
     ("rx-mode", None),
     ("chain-max", None),
+    ("policy", None),
     ("timeout", None),
     ("buffer-size", Some(Role::Client)),
     ("headroom", Some(Role::Client)),
+    ("spacing", Some(Role::Client)),
     ("memory", Some(Role::Client)),
     ("reconnect", Some(Role::Client)),
-    ("policy", Some(Role::Server)),
     ("socket-mode", Some(Role::Server)),
     ("socket-uid", Some(Role::Server)),
     ("socket-gid", Some(Role::Server)),
@@ -151,7 +153,6 @@ impl<'a> Items<'a> {
             choice(key, value, &CACHE_LINES).map(Some)
         })?;
         self.data(&mut config.data)?;
-        self.set(&mut config.data.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
         Ok(config)
     }
 
@@ -171,6 +172,7 @@ impl<'a> Items<'a> {
             number(key, value, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)
         })?;
         self.set(&mut memory.headroom, "headroom", |key, value| number(key, value, 0, 4096))?;
+        self.set(&mut memory.spacing, "spacing", |key, value| choice(key, value, &SPACINGS))?;
         self.set(&mut memory.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;
         self.data(&mut config.data)?;
         self.set(&mut config.reconnect, "reconnect", |key, value| match value {
@@ -206,6 +208,7 @@ impl<'a> Items<'a> {
 
     fn data(&self, config: &mut DataConfig) -> Result<(), ConfigError> {
         self.set(&mut config.rx_mode, "rx-mode", |key, value| choice(key, value, &RX_MODES))?;
+        self.set(&mut config.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
         self.set(&mut config.chain_max, "chain-max", |key, value| number(key, value, 1, 16384))
     }
 

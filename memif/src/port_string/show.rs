@@ -1,7 +1,7 @@
 //! From a configuration back to a port string.
 
 use super::SCHEME;
-use super::values::{BACKINGS, CACHE_LINES, Choices, MODES, POLICIES, RX_MODES};
+use super::values::{BACKINGS, CACHE_LINES, Choices, MODES, POLICIES, RX_MODES, SPACINGS};
 use crate::config::{
     ClientConfig, InterfaceConfig, ListenerConfig, PortConfig, Reconnect, RoleConfig, millis,
 };
@@ -56,7 +56,6 @@ impl Items<'_, '_> {
             self.item("cache-line", &cache_line.bytes(), &0)?;
         }
         self.data(&interface.data, &usual_face.data)?;
-        self.word("policy", &interface.data.policy, &usual_face.data.policy, &POLICIES)?;
         self.time("timeout", listener.handshake_timeout, usual.handshake_timeout)?;
         self.item("pending-max", &listener.pending_max, &usual.pending_max)?;
         if let Some(mode) = listener.socket.mode {
@@ -85,6 +84,7 @@ impl Items<'_, '_> {
         self.word("cache-line", &memory.cache_line, &pages.cache_line, &CACHE_LINES)?;
         self.item("buffer-size", &memory.buffer_size, &pages.buffer_size)?;
         self.item("headroom", &memory.headroom, &pages.headroom)?;
+        self.word("spacing", &memory.spacing, &pages.spacing, &SPACINGS)?;
         self.word("memory", &memory.backing, &pages.backing, &BACKINGS)?;
         self.data(&client.data, &usual.data)?;
         self.time("timeout", client.handshake_timeout, usual.handshake_timeout)?;
@@ -99,7 +99,8 @@ impl Items<'_, '_> {
 
     fn data(&mut self, data: &DataConfig, usual: &DataConfig) -> fmt::Result {
         self.word("rx-mode", &data.rx_mode, &usual.rx_mode, &RX_MODES)?;
-        self.item("chain-max", &data.chain_max, &usual.chain_max)
+        self.item("chain-max", &data.chain_max, &usual.chain_max)?;
+        self.word("policy", &data.policy, &usual.policy, &POLICIES)
     }
 
     fn item<T: Display + PartialEq>(&mut self, key: &str, value: &T, usual: &T) -> fmt::Result {

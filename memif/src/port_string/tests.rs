@@ -1,6 +1,6 @@
 use super::*;
 use crate::control::{CacheLine, Mode};
-use crate::queue::RxMode;
+use crate::queue::{BufferSpacing, RxMode};
 use ringport::shm::{Backing, MemoryPolicy};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ fn check_error(text: &str, message: &str) {
 }
 
 const FULL_CLIENT: &str = "memif:@x,role=client,id=7,mode=ip,name=app,if-name=m0,c2s=2,s2c=3,\
-    log2-ring-size=11,cache-line=128,buffer-size=4096,headroom=64,memory=hugepages,\
-    rx-mode=polling,chain-max=8,timeout=250ms,reconnect=50ms-2s";
+    log2-ring-size=11,cache-line=128,buffer-size=4096,headroom=64,spacing=packed,\
+    memory=hugepages,rx-mode=polling,chain-max=8,policy=sealed,timeout=250ms,reconnect=50ms-2s";
 const FULL_SERVER: &str = "memif:/run/x.sock,role=server,id=4294967295,mode=ip,name=app,\
     if-name=m0,c2s=2,s2c=3,log2-ring-size=11,cache-line=64,rx-mode=interrupt,chain-max=8,\
     policy=sealed,timeout=1500ms,pending-max=3,socket-mode=660,socket-uid=0,socket-gid=107";
@@ -37,6 +37,8 @@ fn client_takes_every_key() {
     assert_eq!(config.memory.cache_line, CacheLine::B128);
     assert_eq!((config.memory.buffer_size, config.memory.headroom), (4096, 64));
     assert_eq!(config.memory.backing, Backing::HugePages2M);
+    assert_eq!(config.memory.spacing, BufferSpacing::Packed);
+    assert_eq!(config.data.policy, MemoryPolicy::Sealed);
     assert_eq!((config.data.rx_mode, config.data.chain_max), (RxMode::Polling, 8));
     assert_eq!(config.handshake_timeout, Duration::from_millis(250));
     assert_eq!(config.secret.reveal(), b"s3cret");

@@ -3,7 +3,7 @@
 use crate::config::check_range;
 use crate::control::{CacheLine, Mode, Role};
 use crate::error::ConfigError;
-use crate::queue::RxMode;
+use crate::queue::{BufferSpacing, RxMode};
 use crate::wire::LOG2_RING_SIZE_MAX;
 use ringport::shm::{Backing, MemoryPolicy};
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub(super) const RX_MODES: Choices<RxMode, 3> = (
 );
 pub(super) const BACKINGS: Choices<Backing, 2> =
     ([("pages", Backing::Pages), ("hugepages", Backing::HugePages2M)], "pages or hugepages");
+pub(super) const SPACINGS: Choices<BufferSpacing, 2> = (
+    [("staggered", BufferSpacing::Staggered), ("packed", BufferSpacing::Packed)],
+    "staggered or packed",
+);
 pub(super) const POLICIES: Choices<MemoryPolicy, 3> = (
     [
         ("guarded", MemoryPolicy::Guarded),

@@ -406,7 +406,7 @@ impl Plan {
         let ring_bytes = header_bytes(config.cache_line) + 16 * u64::from(slots);
         let buffers_base = (rings * ring_bytes).next_multiple_of(line_bytes(config.cache_line));
         let own_buffers = if config.pool.is_some() { 0 } else { rings * u64::from(slots) };
-        let buffer_stride = config.spacing.stride(params.buffer_size);
+        let buffer_stride = config.spacing.stride(config.buffer_size);
         let bytes = buffers_base + own_buffers * buffer_stride;
         let too_large = LayoutError::TooLarge { bytes, max: REGION_BYTES_MAX };
         if bytes > REGION_BYTES_MAX {
