@@ -1,4 +1,4 @@
-//! Copy kernels in AVX where the CPU has it, else in SSE2, and `rep movsb` for bulk.
+//! Copy kernels in AVX where the CPU has it, else in SSE2.
 //!
 //! Fewer, wider stores matter more than instructions: a store to a line that the peer's cache holds
 //! waits in the store buffer, and the number of lines under way at once is what limits a sender.
@@ -6,8 +6,10 @@
 use std::arch::asm;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Longest copy made by the unrolled kernels, in bytes; beyond it `rep movsb` takes over.
-const UNROLLED_MAX: usize = 1024;
+/// Longest copy made in steps of 64 bytes. Longer ones align their destination first (AVX), or are
+/// left to `rep movsb`, whose start-up costs more than it saves on shorter ones (SSE2).
+const STEPS_MAX_AVX: usize = 256;
+const STEPS_MAX_SSE: usize = 1024;
 
 /// See [`super::copy`], whose contract this is.
 ///
@@ -37,14 +39,16 @@ pub(super) unsafe fn copy_with(dst: *mut u8, src: *const u8, len: usize, avx: bo
             } else {
                 copy_below_16(dst, src, len);
             }
-        } else if len <= UNROLLED_MAX {
-            if avx {
+        } else if avx {
+            if len <= STEPS_MAX_AVX {
                 copy_by_64_avx(dst, src, len);
             } else {
-                copy_by_64(dst, src, len);
+                copy_long_avx(dst, src, len);
             }
+        } else if len <= STEPS_MAX_SSE {
+            copy_by_64(dst, src, len);
         } else {
-            copy_bulk(dst, src, len);
+            rep_movsb(dst, src, len);
         }
     }
 }
@@ -114,6 +118,61 @@ unsafe fn copy_by_64_avx(dst: *mut u8, src: *const u8, len: usize) {
             "vmovdqu [{dst} + {last} + 32], ymm1",
             "vzeroupper",
             src = in(reg) src, dst = in(reg) dst, last = in(reg) len - 64, at = out(reg) _,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nostack),
+        );
+    }
+}
+
+/// The first 64 and the last 128 bytes as they lie, and between them rounds of 128 bytes to aligned
+/// addresses.
+///
+/// # Safety
+/// As [`super::copy`], with `192 <= len`, on a CPU with AVX.
+#[inline]
+unsafe fn copy_long_avx(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the loads and stores at either end lie within `len`. `to` starts at most 64 bytes
+    // behind `dst`, so that its first round ends within `len`; it goes on only below `last`, which
+    // is 128 bytes before the end. `src` runs along at the same distance. The caller checked for
+    // AVX; `vzeroupper` leaves the registers as SSE code expects them.
+    unsafe {
+        asm!(
+            "vmovdqu ymm8, [{src}]",
+            "vmovdqu ymm9, [{src} + 32]",
+            "vmovdqu ymm4, [{src} + {len} - 128]",
+            "vmovdqu ymm5, [{src} + {len} - 96]",
+            "vmovdqu ymm6, [{src} + {len} - 64]",
+            "vmovdqu ymm7, [{src} + {len} - 32]",
+            "lea {last}, [{dst} + {len} - 128]",
+            "lea {to}, [{dst} + 64]",
+            "and {to}, -64",
+            "sub {src}, {dst}",
+            "add {src}, {to}",
+            "2:",
+            "vmovdqu ymm0, [{src}]",
+            "vmovdqu ymm1, [{src} + 32]",
+            "vmovdqu ymm2, [{src} + 64]",
+            "vmovdqu ymm3, [{src} + 96]",
+            "add {src}, 128",
+            "vmovdqa [{to}], ymm0",
+            "vmovdqa [{to} + 32], ymm1",
+            "vmovdqa [{to} + 64], ymm2",
+            "vmovdqa [{to} + 96], ymm3",
+            "add {to}, 128",
+            "cmp {to}, {last}",
+            "jb 2b",
+            "vmovdqu [{dst}], ymm8",
+            "vmovdqu [{dst} + 32], ymm9",
+            "vmovdqu [{last}], ymm4",
+            "vmovdqu [{last} + 32], ymm5",
+            "vmovdqu [{last} + 64], ymm6",
+            "vmovdqu [{last} + 96], ymm7",
+            "vzeroupper",
+            src = inout(reg) src => _, dst = in(reg) dst, len = in(reg) len,
+            last = out(reg) _, to = out(reg) _,
             out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
             out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
             out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
@@ -238,14 +297,6 @@ unsafe fn copy_by_64(dst: *mut u8, src: *const u8, len: usize) {
 
 /// `rep movsb`, which current CPUs run in wide steps.
 ///
-/// # Safety
-/// As [`super::copy`].
-#[inline]
-unsafe fn copy_bulk(dst: *mut u8, src: *const u8, len: usize) {
-    // SAFETY: the caller's contract.
-    unsafe { rep_movsb(dst, src, len) }
-}
-
 /// # Safety
 /// As [`super::copy`].
 #[inline(always)]

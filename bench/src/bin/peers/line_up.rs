@@ -1,0 +1,230 @@
+//! Who is compared: pairs of ours, of DPDK, mixed ones, and the raw ring.
+
+use crate::contender::{Contender, Member, Worker};
+use crate::worker::{Job, Traffic, WORDS_LEN};
+use anyhow::Context;
+use ringport_bench::frames::{HOT_POOL_FRAMES, POOL_FRAMES};
+use ringport_bench::peers::Testpmd;
+use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
+use ringport_bench::raw_ring::{EventPing, Method, RawRing, Shape};
+use ringport_bench::shared::SharedMemory;
+use std::path::Path;
+
+/// Where senders run.
+const SENDER_CORE: usize = 1;
+/// Where receivers run.
+const RECEIVER_CORE: usize = 0;
+/// Slots asked for at a time, as testpmd does unless told otherwise.
+pub(crate) const BURST: usize = 32;
+
+/// Which way packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The client sends.
+    C2s,
+    /// The server sends.
+    S2c,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::C2s => "c2s",
+            Self::S2c => "s2c",
+        }
+    }
+
+    fn sender(self) -> MemifRole {
+        match self {
+            Self::C2s => MemifRole::Client,
+            Self::S2c => MemifRole::Server,
+        }
+    }
+}
+
+/// What one side of a memif link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Ours,
+    Dpdk,
+    /// DPDK's client with `zero-copy=yes`; as a server it is the same as [`Side::Dpdk`].
+    DpdkZeroCopy,
+}
+
+/// A memif link in one direction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) way: Way,
+    pub(crate) sender: Side,
+    pub(crate) receiver: Side,
+    pub(crate) frame_len: u16,
+    pub(crate) queues: u16,
+    pub(crate) burst: usize,
+    /// Measure the receiver's cycles.
+    pub(crate) cycles: bool,
+    /// Frames in our sender's pool.
+    pub(crate) pool_frames: usize,
+    /// Our receiver does not look at packets.
+    pub(crate) lease_only: bool,
+}
+
+impl Link {
+    pub(crate) fn new(way: Way, sender: Side, receiver: Side) -> Self {
+        Self {
+            way,
+            sender,
+            receiver,
+            frame_len: 64,
+            queues: 1,
+            burst: BURST,
+            cycles: false,
+            pool_frames: POOL_FRAMES,
+            lease_only: false,
+        }
+    }
+
+    pub(crate) fn frame_len(mut self, bytes: u16) -> Self {
+        self.frame_len = bytes;
+        self
+    }
+
+    pub(crate) fn queues(mut self, queues: u16) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    pub(crate) fn hot_pool(mut self) -> Self {
+        self.pool_frames = HOT_POOL_FRAMES;
+        self
+    }
+
+    pub(crate) fn lease_only(mut self) -> Self {
+        self.lease_only = true;
+        self
+    }
+
+    pub(crate) fn cycles(mut self) -> Self {
+        self.cycles = true;
+        self
+    }
+
+    /// Starts both sides, the server first, and parks them.
+    pub(crate) fn start(&self, name: &str) -> anyhow::Result<Contender> {
+        let dir = tempfile::tempdir()?;
+        let socket = dir.path().join("m.sock");
+        let receiver_is_server = self.way.sender() == MemifRole::Client;
+        let first = self.side(receiver_is_server, &socket, MemifRole::Server)?;
+        let second = self.side(!receiver_is_server, &socket, MemifRole::Client)?;
+        let meter = usize::from(!receiver_is_server);
+        let contender = Contender::new(name, vec![first, second], meter).keep(dir);
+        let asks = self.cycles && self.receiver != Side::Ours;
+        let contender = if asks { contender.asking_cycles() } else { contender };
+        contender.park().with_context(|| format!("{name}: {self:?}"))
+    }
+
+    fn side(&self, receives: bool, socket: &Path, role: MemifRole) -> anyhow::Result<Member> {
+        let (side, core) =
+            if receives { (self.receiver, RECEIVER_CORE) } else { (self.sender, SENDER_CORE) };
+        if side == Side::Ours {
+            let traffic = self.traffic(socket, role);
+            let job = if receives { Job::Receive(traffic) } else { Job::Send(traffic) };
+            return Ok(Member::Worker(Worker::start(core, job)?));
+        }
+        let memif = MemifArgs::new(role, socket);
+        let zero_copy = side == Side::DpdkZeroCopy && role == MemifRole::Client;
+        let memif = if zero_copy { memif.zero_copy() } else { memif };
+        let testpmd = Testpmd::new().memif(memif).core(core).queues(self.queues).memory(96);
+        let testpmd = match (receives, self.cycles) {
+            (false, _) => testpmd.forward(Mode::TxOnly).packet_len(self.frame_len),
+            (true, false) => testpmd.forward(Mode::RxOnly),
+            (true, true) => testpmd.forward(Mode::RxOnly).record_core_cycles().interactive(),
+        };
+        Ok(Member::Testpmd(Box::new(testpmd.start()?)))
+    }
+
+    fn traffic(&self, socket: &Path, role: MemifRole) -> Traffic {
+        Traffic {
+            port: port_string(socket, role, self.queues),
+            frame_len: usize::from(self.frame_len),
+            burst: self.burst,
+            pool_frames: (self.sender == Side::Ours).then_some(self.pool_frames),
+            lease_only: self.lease_only,
+            cycles: self.cycles,
+            sleeps: false,
+        }
+    }
+}
+
+fn port_string(socket: &Path, role: MemifRole, rings: u16) -> String {
+    let (role, client) = match role {
+        MemifRole::Server => ("server", ""),
+        MemifRole::Client => ("client", ",log2-ring-size=10,buffer-size=2048"),
+    };
+    format!("memif:{},role={role},id=0,rings={rings}{client}", socket.display())
+}
+
+/// What goes through two ports of ours that answer each other.
+fn to_and_fro(socket: &Path, role: MemifRole, sleeps: bool) -> Traffic {
+    Traffic {
+        port: port_string(socket, role, 1),
+        frame_len: 64,
+        burst: BURST,
+        pool_frames: Some(POOL_FRAMES),
+        lease_only: false,
+        cycles: false,
+        sleeps,
+    }
+}
+
+/// One packet to and fro between two ports of ours.
+pub(crate) fn round_trip(name: &str, sleeps: bool) -> anyhow::Result<Contender> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("m.sock");
+    let traffic = |role| to_and_fro(&socket, role, sleeps);
+    let pong = Worker::start(RECEIVER_CORE, Job::Pong(traffic(MemifRole::Server)))?;
+    let ping = Worker::start(SENDER_CORE, Job::Ping(traffic(MemifRole::Client)))?;
+    Contender::new(name, vec![Member::Worker(pong), Member::Worker(ping)], 1).keep(dir).park()
+}
+
+/// Two ports of ours that wait for packets which do not come.
+pub(crate) fn idle(name: &str, sleeps: bool) -> anyhow::Result<Contender> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("m.sock");
+    let traffic = |role| to_and_fro(&socket, role, sleeps);
+    let server = Worker::start(RECEIVER_CORE, Job::Pong(traffic(MemifRole::Server)))?;
+    let client = Worker::start(SENDER_CORE, Job::Pong(traffic(MemifRole::Client)))?;
+    // Connecting takes a few milliseconds, and is part of nothing that is measured.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut contender =
+        Contender::new(name, vec![Member::Worker(server), Member::Worker(client)], 1).keep(dir);
+    contender.pause()?;
+    Ok(contender)
+}
+
+/// A word to and fro, polling.
+pub(crate) fn words(name: &str) -> anyhow::Result<Contender> {
+    let memory = SharedMemory::create(WORDS_LEN, false)?;
+    let pong = Worker::start(RECEIVER_CORE, Job::WordsPong { words: memory.path() })?;
+    let ping = Worker::start(SENDER_CORE, Job::WordsPing { words: memory.path() })?;
+    Contender::new(name, vec![Member::Worker(pong), Member::Worker(ping)], 1).keep(memory).park()
+}
+
+/// An eventfd to and fro, sleeping.
+pub(crate) fn events(name: &str) -> anyhow::Result<Contender> {
+    let events = EventPing::create()?;
+    let numbers = events.numbers();
+    let pong = Worker::start(RECEIVER_CORE, Job::EventPong { numbers })?;
+    let ping = Worker::start(SENDER_CORE, Job::EventPing { numbers })?;
+    Contender::new(name, vec![Member::Worker(pong), Member::Worker(ping)], 1).keep(events).park()
+}
+
+/// The raw ring.
+pub(crate) fn raw(name: &str, shape: Shape, method: Method) -> anyhow::Result<Contender> {
+    let ring = RawRing::create(shape).context("memory for a raw ring")?;
+    let path = ring.path();
+    let receive = Job::RawReceive { ring: path.clone(), shape, method };
+    let receiver = Worker::start(RECEIVER_CORE, receive)?;
+    let sender = Worker::start(SENDER_CORE, Job::RawSend { ring: path, shape, method })?;
+    let members = vec![Member::Worker(receiver), Member::Worker(sender)];
+    Contender::new(name, members, 0).keep(ring).park()
+}

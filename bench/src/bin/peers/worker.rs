@@ -1,0 +1,88 @@
+//! Worker processes: one side of a pair, pinned to one core.
+
+mod memif;
+
+use anyhow::Context;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use ringport_bench::raw_ring::{self, EventPing, Method, RawRing, Shape};
+use ringport_bench::shared::{Board, SharedMemory};
+use serde::{Deserialize, Serialize};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+/// Bytes that two sides bounce words in.
+pub(crate) const WORDS_LEN: usize = 4096;
+
+/// What a worker is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// Where it runs.
+    pub(crate) core: usize,
+    /// Where it reports.
+    pub(crate) board: PathBuf,
+    pub(crate) job: Job,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Job {
+    RawSend { ring: PathBuf, shape: Shape, method: Method },
+    RawReceive { ring: PathBuf, shape: Shape, method: Method },
+    WordsPing { words: PathBuf },
+    WordsPong { words: PathBuf },
+    EventPing { numbers: [RawFd; 2] },
+    EventPong { numbers: [RawFd; 2] },
+    Send(Traffic),
+    Receive(Traffic),
+    Ping(Traffic),
+    Pong(Traffic),
+}
+
+/// What goes through a memif port of ours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// The port string.
+    pub(crate) port: String,
+    pub(crate) frame_len: usize,
+    /// Slots asked for at a time.
+    pub(crate) burst: usize,
+    /// Frames in the sender's private pool; absent when the sender is no worker of ours.
+    pub(crate) pool_frames: Option<usize>,
+    /// Whether the receiver only leases packets and gives them back, without a look at them.
+    pub(crate) lease_only: bool,
+    /// Whether to measure the cycles of bursts that are not empty.
+    pub(crate) cycles: bool,
+    /// Whether to sleep until the doorbell rings, instead of polling (ping and pong).
+    pub(crate) sleeps: bool,
+}
+
+/// Does what `order` says until the coordinator ends the process, or asks it to stop.
+pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(order.core)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus))
+        .with_context(|| format!("core {} cannot be used: two cores are needed", order.core))?;
+    let board = Board::open(&order.board).context("the coordinator's board")?;
+    match &order.job {
+        Job::RawSend { ring, shape, method } => {
+            raw_ring::send(&RawRing::open(ring, *shape)?, *method, &board);
+        }
+        Job::RawReceive { ring, shape, method } => {
+            raw_ring::receive(&RawRing::open(ring, *shape)?, *method, &board);
+        }
+        Job::WordsPing { words } => {
+            raw_ring::ping_words(&SharedMemory::open(words, WORDS_LEN)?, &board);
+        }
+        Job::WordsPong { words } => {
+            raw_ring::pong_words(&SharedMemory::open(words, WORDS_LEN)?, &board);
+        }
+        Job::EventPing { numbers } => EventPing::inherit(*numbers)?.ping(&board)?,
+        Job::EventPong { numbers } => EventPing::inherit(*numbers)?.pong(&board)?,
+        Job::Send(traffic) => memif::send(traffic, &board)?,
+        Job::Receive(traffic) => memif::receive(traffic, &board)?,
+        Job::Ping(traffic) => memif::ping(traffic, &board)?,
+        Job::Pong(traffic) => memif::pong(traffic, &board)?,
+    }
+    Ok(())
+}

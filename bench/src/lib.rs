@@ -1,0 +1,21 @@
+//! Ringport against real peers, and against the fastest ring that we can write.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`peers`] | starting, pausing, sampling and stopping DPDK's testpmd; tests that skip loudly without it |
+//! | [`raw_ring`] | the bound: the fastest ring between two processes that we can write |
+//! | [`frames`] | what is sent, and what a receiver checks |
+//! | [`shared`] | memory between the coordinator of a benchmark and its workers |
+//! | [`loopback`] | both ends of a memif link in one thread |
+//! | [`workload`] | what one packet costs there |
+//! | [`clock`] | the cycle counter |
+//!
+//! How the numbers are made is in `bench/NOTES.md`.
+
+pub mod clock;
+pub mod frames;
+pub mod loopback;
+pub mod peers;
+pub mod raw_ring;
+pub mod shared;
+pub mod workload;

@@ -1,0 +1,104 @@
+use super::args::Arguments;
+use super::output::{parse_samples, parse_totals};
+use super::telemetry::parse_counters;
+use super::*;
+use crate::peers::require_peer;
+
+/// Printed by testpmd 22.11.11.
+const TXONLY: &str = include_str!("tests/txonly.log");
+const RXONLY_STOP: &str = include_str!("tests/rxonly_stop.log");
+const TELEMETRY: &str = r#"{"/ethdev/stats":{"ipackets":1726118,"opackets":5,"ibytes":15509975992,
+    "obytes":320,"imissed":0,"ierrors":0,"oerrors":2,"rx_nombuf":1,"q_ipackets":[1726118,0]}}"#;
+
+#[test]
+fn samples_of_a_generator() {
+    let samples = parse_samples(TXONLY, 0);
+    let pps: Vec<u64> = samples.iter().map(|sample| sample.tx_pps).collect();
+    assert_eq!(pps, [0, 7_425_509, 7_489_132, 6_582_086, 7_648_877]);
+    let last = Sample {
+        tx_packets: 29_296_800,
+        tx_bytes: 1_874_995_200,
+        tx_pps: 7_648_877,
+        ..Sample::default()
+    };
+    assert_eq!(samples.last(), Some(&last));
+    assert!(parse_samples(TXONLY, 1).is_empty());
+}
+
+#[test]
+fn totals_with_and_without_cycles() {
+    let totals = parse_totals(TXONLY).unwrap();
+    assert_eq!((totals.tx_packets, totals.tx_dropped), (36_997_728, 120_930_336));
+    assert_eq!(totals.cycles_per_packet, Some(304.95));
+    let totals = parse_totals(RXONLY_STOP).unwrap();
+    assert_eq!((totals.rx_packets, totals.cycles_per_packet), (0, None));
+    assert_eq!(parse_totals("Bye..."), None);
+}
+
+#[test]
+fn counters_of_the_telemetry_socket() {
+    let counters = parse_counters(&serde_json::from_str(TELEMETRY).unwrap()).unwrap();
+    assert_eq!((counters.rx_packets, counters.rx_bytes), (1_726_118, 15_509_975_992));
+    assert_eq!((counters.tx_packets, counters.tx_errors, counters.rx_no_buffers), (5, 2, 1));
+    assert_eq!(parse_counters(&serde_json::json!({"/ethdev/stats": null})), None);
+}
+
+#[test]
+fn long_packets_are_generated_in_pieces() {
+    let mut args = Arguments::default();
+    args.set_packet_len(64);
+    assert_eq!(args.txpkts, [64]);
+    args.set_packet_len(9001);
+    assert_eq!(args.txpkts.len(), 6);
+    assert_eq!(args.txpkts.iter().sum::<u16>(), 9001);
+    let line = args.to_command_line("p");
+    assert!(line.contains(&"--tx-offloads=0x8000".to_owned()), "{line:?}");
+}
+
+#[test]
+fn command_line_names_the_memif_port() {
+    let memif = MemifArgs::client("/tmp/s").id(7).zero_copy().secret("x").log2_ring_size(11);
+    let args = Testpmd::new().memif(memif).core(1).queues(4).args;
+    let line = args.to_command_line("p").join(" ");
+    let vdev = "--vdev=net_memif0,role=client,id=7,socket=/tmp/s,socket-abstract=no,bsize=2048,\
+                rsize=11,zero-copy=yes,secret=x";
+    for part in [vdev, "--single-file-segments", "--lcores 0@1,1@1", "--rxq=4", "--file-prefix p"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+}
+
+#[test]
+fn generator_and_receiver_start_run_and_stop() {
+    let Some(_peer) = require_peer("generator_and_receiver_start_run_and_stop", "dpdk-testpmd")
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("m.sock");
+    let server = Testpmd::new().memif(MemifArgs::server(&socket)).memory(64).interactive();
+    let mut server = server.start().unwrap();
+    let started = server.command("start").unwrap();
+    assert!(started.contains("rxonly packet forwarding"), "{started}");
+    let client = Testpmd::new().memif(MemifArgs::client(&socket)).memory(64).core(1);
+    let mut client = client.forward(Mode::TxOnly).record_core_cycles().start().unwrap();
+    server.wait_link_up(0, DEADLINE).unwrap();
+    let end = std::time::Instant::now() + DEADLINE;
+    while server.counters(0).unwrap().rx_packets < 1000 {
+        assert!(std::time::Instant::now() < end, "no packets:\n{}", client.log());
+    }
+    client.pause().unwrap();
+    let before = server.counters(0).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let after = server.counters(0).unwrap();
+    assert!(after.rx_packets - before.rx_packets <= 1024, "a paused peer sends nothing more");
+    client.resume().unwrap();
+    // testpmd 22.11 can crash when its memif link goes down while it forwards.
+    let stopped = server.command("stop").unwrap();
+    assert!(stopped.contains("Accumulated forward statistics"), "{stopped}");
+    let sent = client.stop().unwrap();
+    assert!(sent.tx_packets >= 1000 && sent.cycles_per_packet.is_some(), "{sent:?}");
+    let show = server.command("show port stats all").unwrap();
+    assert!(show.contains("NIC statistics for port 0"), "{show}");
+    let received = server.stop().unwrap();
+    assert!(received.rx_packets >= 1000, "{received:?}");
+}
