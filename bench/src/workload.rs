@@ -5,7 +5,7 @@
 
 use crate::frames::{FrameCheck, FramePool, POOL_FRAMES};
 use crate::loopback::{Loopback, LoopbackError};
-use ringport::burst::{Forwarded, forward};
+use ringport::burst::{ForwardError, Forwarded, forward};
 use ringport::error::QueueError;
 use ringport_memif::wire::{AddRing, Message};
 use ringport_memif::{Direction, RxQueue, TxQueue};
@@ -50,7 +50,7 @@ pub fn step_rx(
 /// # Errors
 /// When a link is down.
 #[inline(never)]
-pub fn step_forward(rx: &mut RxQueue, tx: &mut TxQueue) -> Result<Forwarded, QueueError> {
+pub fn step_forward(rx: &mut RxQueue, tx: &mut TxQueue) -> Result<Forwarded, ForwardError> {
     forward(rx, tx, BURST)
 }
 

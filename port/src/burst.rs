@@ -21,7 +21,7 @@ mod forward;
 mod rx;
 mod tx;
 
-pub use forward::{Forwarded, forward};
+pub use forward::{ForwardError, Forwarded, forward};
 pub use rx::{
     FillLimits, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets, Shape,
 };
@@ -29,13 +29,14 @@ pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst};
 
 use crate::error::QueueError;
 use crate::stats::{RxStats, TxStats};
+use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
 /// Slots that a burst holds unless its queue was configured for longer chains.
 pub const BURST_MAX: usize = 256;
 
 /// A queue that delivers packets. Queues are `Send`: each may live on a thread of its own.
-pub trait PacketRx: Send {
+pub trait PacketRx: Send + Debug {
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
     /// system call. An empty ring is an empty burst.
     ///
@@ -44,13 +45,15 @@ pub trait PacketRx: Send {
     fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError>;
 
     /// Asks the peer to ring the doorbell for the next packet, and returns whether packets are
-    /// waiting already: when `true`, do not sleep. Drains the doorbell, one system call.
+    /// waiting already: when `true`, do not sleep. Drains the doorbell, one system call. Packets that
+    /// were left in the ring count as waiting: a forwarder whose other side is full must pause.
     ///
     /// # Errors
     /// As [`rx_burst`](Self::rx_burst).
     fn arm(&mut self) -> Result<bool, QueueError>;
 
-    /// The doorbell, for the caller's poll set: readable once the peer rang after [`arm`](Self::arm).
+    /// The doorbell, for the caller's poll set: readable once the peer rang after [`arm`](Self::arm),
+    /// and when the link ends. It stays the same for the queue's life.
     fn doorbell(&self) -> BorrowedFd<'_>;
 
     /// The counters now.
@@ -58,7 +61,7 @@ pub trait PacketRx: Send {
 }
 
 /// A queue that takes packets. Queues are `Send`: each may live on a thread of its own.
-pub trait PacketTx: Send {
+pub trait PacketTx: Send + Debug {
     /// Reserves up to `max` free slots. Never blocks, allocates, or makes a system call. A full
     /// ring is an empty burst; a packet that fits no slot is chained over several.
     ///

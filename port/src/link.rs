@@ -4,12 +4,13 @@
 //! The control side, the queues and the SIGBUS guard may each bring the link down; the first reason
 //! stays.
 
+use crate::doorbell::Doorbell;
 use crate::error::QueueError;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a link's status word says. The numbers are stored in an atomic that a signal handler may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct LinkState {
     status: CachePadded<AtomicU32>,
     fault: OnceLock<QueueError>,
     wake: EventFd,
+    /// Doorbells that threads of ours may sleep on.
+    sleepers: Mutex<Vec<Arc<Doorbell>>>,
 }
 
 impl LinkState {
@@ -45,6 +48,7 @@ impl LinkState {
             status: CachePadded::new(AtomicU32::new(LinkStatus::Up as u32)),
             fault: OnceLock::new(),
             wake: EventFd::from_flags(flags)?,
+            sleepers: Mutex::default(),
         })
     }
 
@@ -65,9 +69,17 @@ impl LinkState {
         }
     }
 
-    /// Closes the link from the control side. A link that is already down keeps its reason.
+    /// Has the doorbell of a receive queue of ours rung when the link ends, so that a thread which
+    /// sleeps on it learns of that.
+    pub fn wake_at_end(&self, doorbell: Arc<Doorbell>) {
+        self.lock_sleepers().push(doorbell);
+    }
+
+    /// Closes the link from the control side, and wakes the threads that sleep on its queues. A link
+    /// that is already down keeps its reason.
     pub fn close(&self) {
         let _ = self.leave_up(LinkStatus::Down);
+        self.wake_sleepers();
     }
 
     /// Records that a queue found `error` and wakes the control side. The first reason stays.
@@ -79,6 +91,7 @@ impl LinkState {
         // The counter of a private, non-blocking eventfd: an error can only mean that it is full,
         // in which case the control side has a wake-up waiting already.
         let _ = self.wake.write(1);
+        self.wake_sleepers();
         standing
     }
 
@@ -114,6 +127,18 @@ impl LinkState {
         &self.status
     }
 
+    /// Rings each doorbell once: whoever sleeps later finds the link down before it does.
+    fn wake_sleepers(&self) {
+        for doorbell in std::mem::take(&mut *self.lock_sleepers()) {
+            // Refused only where no thread can be started: then the sleeper has its own timeout.
+            let _ = doorbell.ring();
+        }
+    }
+
+    fn lock_sleepers(&self) -> MutexGuard<'_, Vec<Arc<Doorbell>>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn leave_up(&self, to: LinkStatus) -> Result<u32, u32> {
         let up = LinkStatus::Up as u32;
         self.status.compare_exchange(up, to as u32, Ordering::AcqRel, Ordering::Acquire)
@@ -135,6 +160,25 @@ mod tests {
         assert_eq!(link.status(), LinkStatus::Faulted);
         let mut fds = [nix::poll::PollFd::new(link.wake_fd(), nix::poll::PollFlags::POLLIN)];
         assert_eq!(nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).unwrap(), 1);
+    }
+
+    #[test]
+    fn end_of_the_link_wakes_whoever_sleeps_on_a_doorbell() {
+        for end in [
+            |link: &LinkState| link.close(),
+            |link: &LinkState| {
+                link.fail(QueueError::EmptyDescriptor);
+            },
+        ] {
+            let link = LinkState::new().unwrap();
+            let doorbell = Arc::new(Doorbell::create().unwrap());
+            link.wake_at_end(Arc::clone(&doorbell));
+            assert!(!doorbell.drain().unwrap());
+            end(&link);
+            assert!(doorbell.drain().unwrap());
+            link.close();
+            assert!(!doorbell.drain().unwrap(), "once");
+        }
     }
 
     #[test]

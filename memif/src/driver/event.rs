@@ -134,6 +134,18 @@ impl fmt::Display for DownReason {
     }
 }
 
+impl std::error::Error for DownReason {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Its own words are ours already.
+            Self::Protocol(error) => error.source(),
+            Self::PeerDisconnected { .. } | Self::PeerClosed | Self::Fault(_) | Self::Closed => {
+                None
+            }
+        }
+    }
+}
+
 impl Event {
     pub(super) fn up(id: u32, link: Link) -> Self {
         Self { id: Some(id), kind: EventKind::LinkUp(Box::new(link)) }

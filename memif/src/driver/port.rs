@@ -90,6 +90,16 @@ impl Port {
         }
     }
 
+    /// Whether nothing can ever happen again: a client that does not reconnect and has lost its
+    /// link, or never got one.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match &self.side {
+            Side::Server(_) => false,
+            Side::Client(client) => client.is_finished(),
+        }
+    }
+
     /// Waits until the link is up; refusals are waited out as long as the port tries again.
     ///
     /// # Errors

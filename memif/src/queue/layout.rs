@@ -166,7 +166,7 @@ pub fn server_queues(
     for ring in rings {
         let view = view_of_client(&regions, &ring, cache_line)?;
         let slots = 1 << ring.log2_ring_size;
-        let doorbell = Doorbell::from_peer(ring.doorbell)?;
+        let doorbell = Arc::new(Doorbell::from_peer(ring.doorbell)?);
         view.tail.set(0);
         let parts = RingParts {
             cursor: Cursor::new(slots, 0, 0),
@@ -215,6 +215,7 @@ fn add_queue(
     if receives {
         let masked = if config.rx_mode == RxMode::Interrupt { 0 } else { NO_DOORBELL };
         parts.flags.set(masked);
+        parts.link.wake_at_end(Arc::clone(&parts.doorbell));
         let batch = RxBatch::new(Arc::clone(regions), capacity);
         let batch = if exchangeable { batch.exchangeable() } else { batch };
         queues.rx.push(RxQueue::new(Ring::new(parts), batch, config.rx_mode, chain_max));
@@ -242,7 +243,7 @@ struct ClientRing {
     direction: Direction,
     index: u16,
     offset: u32,
-    doorbell: Doorbell,
+    doorbell: Arc<Doorbell>,
     buffers: SlotTable,
 }
 
@@ -267,7 +268,7 @@ impl ClientMemory {
             let buffers = plan.buffers(ring, config)?;
             initialise(memory.mapping(), offset, plan.slots, config.cache_line, &buffers)
                 .map_err(|source| LayoutError::Ring { direction, index, source })?;
-            let doorbell = Doorbell::create()?;
+            let doorbell = Arc::new(Doorbell::create()?);
             rings.push(ClientRing { direction, index, offset, doorbell, buffers });
         }
         Ok(Self {

@@ -22,7 +22,7 @@ pub(super) struct Ring {
     /// Written by the ring's consumer: whether it wants doorbells.
     pub(super) flags: SharedU16,
     pub(super) descriptors: DescTable,
-    pub(super) doorbell: Doorbell,
+    pub(super) doorbell: Arc<Doorbell>,
     pub(super) link: Arc<LinkState>,
     /// As client: where our slots' buffers are. As server: nothing.
     pub(super) buffers: Option<SlotTable>,
@@ -98,7 +98,7 @@ pub(super) struct RingParts {
     pub(super) peer: SharedU16,
     pub(super) flags: SharedU16,
     pub(super) descriptors: DescTable,
-    pub(super) doorbell: Doorbell,
+    pub(super) doorbell: Arc<Doorbell>,
     pub(super) link: Arc<LinkState>,
     pub(super) buffers: Option<SlotTable>,
     pub(super) watches: Arc<[Watch]>,

@@ -82,7 +82,6 @@ impl TxSide {
         let free = self.ring.available(wanted)?;
         self.stats.ring_full += u64::from(free < wanted);
         let (count, first) = (free.min(wanted), self.ring.cursor.next());
-        self.ring.descriptors.prefetch_write(first.0, count);
         if self.ring.buffers.is_none() {
             for slot in self.ring.window(count) {
                 self.check(batch, slot)?;
@@ -146,6 +145,9 @@ impl CommitTx for TxSide {
         self.stats.packets += committed.packets as u64;
         self.stats.bytes += bytes;
         cursor.publish(own.atomic(), slots);
+        let ahead = cursor.cached().min(slots);
+        descriptors.prefetch_write(cursor.next().0, ahead);
+        committed.batch.fetch_ahead(committed.slots, ahead.into());
         self.notify();
     }
 }

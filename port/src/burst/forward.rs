@@ -2,6 +2,7 @@
 
 use super::{PacketRx, PacketTx, PushError};
 use crate::error::QueueError;
+use thiserror::Error;
 
 /// What one call of [`forward`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,21 +14,45 @@ pub struct Forwarded {
     pub dropped: usize,
 }
 
+/// Which side of [`forward`] failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ForwardError {
+    /// The receive queue.
+    #[error("receiving")]
+    Rx(#[source] QueueError),
+    /// The transmit queue.
+    #[error("transmitting")]
+    Tx(#[source] QueueError),
+}
+
+impl From<ForwardError> for QueueError {
+    fn from(error: ForwardError) -> Self {
+        let (ForwardError::Rx(why) | ForwardError::Tx(why)) = error;
+        why
+    }
+}
+
 /// Moves up to `max` packets from `rx` to `tx`: without a copy when both lend the same
 /// [`Pool`](crate::pool::Pool), else with one. What `tx` has no room for stays in `rx`'s ring.
 ///
 /// # Errors
-/// [`QueueError`] of either queue.
+/// [`ForwardError`]: one of the links is down. Packets that were not moved on stay in `rx`'s ring.
 pub fn forward(
     rx: &mut dyn PacketRx,
     tx: &mut dyn PacketTx,
     max: usize,
-) -> Result<Forwarded, QueueError> {
-    let mut burst = rx.rx_burst(max)?;
+) -> Result<Forwarded, ForwardError> {
+    let mut burst = rx.rx_burst(max).map_err(ForwardError::Rx)?;
     if burst.is_empty() {
         return Ok(Forwarded::default());
     }
-    let mut out = tx.tx_burst(burst.slots())?;
+    let mut out = match tx.tx_burst(burst.slots()) {
+        Ok(out) => out,
+        Err(error) => {
+            burst.release(0);
+            return Err(ForwardError::Tx(error));
+        }
+    };
     let mut done = Forwarded { packets: out.exchange(&mut burst), dropped: 0 };
     if done.packets == 0 {
         for packet in burst.packets() {

@@ -175,6 +175,17 @@ fn link_down_hands_out_what_was_published_then_reports_for_ever() {
     assert_eq!(pair.server_link.fault(), None, "a closed link is no fault");
 }
 
+#[test]
+fn sleeper_is_woken_when_the_link_goes_down() {
+    let mut pair = Pair::new(4);
+    let rx = &mut pair.server.rx[0];
+    assert_eq!(rx.arm(), Ok(false));
+    assert!(!readable(rx));
+    pair.server_link.close();
+    assert!(readable(&pair.server.rx[0]));
+    assert_eq!(pair.server.rx[0].arm(), Err(QueueError::LinkDown));
+}
+
 impl Pair {
     /// A peer that goes on publishing after the link went down.
     fn head_after_close(&mut self) {

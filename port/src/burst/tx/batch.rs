@@ -33,6 +33,8 @@ pub struct TxBatch {
     /// The window on offer: `free` slots from `first` on, wrapping.
     pub(super) first: usize,
     pub(super) free: usize,
+    /// Slots at the front of the next window whose lines were fetched already.
+    fetched: usize,
     /// Most slots of one burst.
     burst_max: usize,
     /// Most slots that one packet may take.
@@ -60,6 +62,7 @@ impl TxBatch {
             mask: usize::from(ring_size) - 1,
             first: 0,
             free: 0,
+            fetched: 0,
             burst_max: burst_max.min(usize::from(ring_size)),
             chain_max,
             exchangeable: false,
@@ -121,10 +124,21 @@ impl TxBatch {
     pub fn offer(&mut self, first: u16, count: u16) {
         self.first = usize::from(first);
         self.free = usize::from(count).min(self.burst_max);
-        let (front, wrapped) = self.window(&self.slots, self.free);
-        for slot in front.iter().chain(wrapped) {
-            copy::prefetch_write(slot.address.as_ptr());
+        for at in self.fetched..self.free {
+            copy::prefetch_write(self.slot(at).address.as_ptr());
         }
+        self.fetched = 0;
+    }
+
+    /// Fetches the lines of the `count` slots behind the first `committed` ones of the window, those
+    /// that the next burst will probably get. Done between publishing and the fence before a
+    /// doorbell, the time that this takes and the time that the fence takes overlap.
+    #[inline]
+    pub fn fetch_ahead(&mut self, committed: usize, count: usize) {
+        for at in committed..committed + count {
+            copy::prefetch_write(self.slot(at).address.as_ptr());
+        }
+        self.fetched = count;
     }
 
     /// The first `count` entries of the window in a table by slot: those up to the end of the ring,
@@ -183,7 +197,7 @@ pub struct Committed<'a> {
     /// Whether any buffer was exchanged: see [`TxBatch::offset`].
     pub exchanged: bool,
     /// The batch.
-    pub batch: &'a TxBatch,
+    pub batch: &'a mut TxBatch,
 }
 
 impl Committed<'_> {

@@ -1,0 +1,55 @@
+//! The `ringport` command: a demonstration, and tools for packet ports.
+//!
+//! One file for each subcommand; what they share is in [`port`] (ports by name), [`wait`],
+//! [`signals`] and [`show`].
+
+mod cores;
+mod demo;
+mod forward;
+mod port;
+mod progress;
+mod show;
+mod signals;
+mod wait;
+
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments, 130 demo interrupted";
+
+#[derive(Debug, Parser)]
+#[command(name = "ringport", version, about = "Packet ports in shared memory", after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Joins two processes by memif and measures latency and throughput: nothing to set up
+    Demo(demo::Options),
+    /// Forwards packets both ways between two ports, until Ctrl-C
+    Forward(forward::Options),
+    /// The second process of the demo
+    #[command(hide = true)]
+    DemoPeer(demo::PeerOptions),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Forward(options) => forward::run(&options),
+        Command::DemoPeer(options) => demo::run_peer(&options),
+    };
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    if error.is::<signals::Interrupted>() {
+        return ExitCode::from(130);
+    }
+    // Where stderr is gone there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    ExitCode::FAILURE
+}
