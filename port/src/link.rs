@@ -26,7 +26,7 @@ pub enum LinkStatus {
     MemoryLost = 3,
 }
 
-/// Status of one link, shared (in an [`Arc`](std::sync::Arc)) by its control side and its queues.
+/// Status of one link, shared (in an [`Arc`]) by its control side and its queues.
 #[derive(Debug)]
 pub struct LinkState {
     /// On a line of its own: queues read it once a burst.

@@ -175,6 +175,11 @@ impl Ring {
         standing
     }
 
+    /// Whether the link is down and nothing more will be published.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }

@@ -23,13 +23,16 @@ struct RxSide {
     chain_max: u16,
     /// We asked for a doorbell and have not received since.
     armed: bool,
+    /// Slots that hold nothing but the beginning of a packet, as last seen.
+    partial: u16,
     stats: RxStats,
 }
 
 impl RxQueue {
     pub(super) fn new(ring: Ring, batch: RxBatch, mode: RxMode, chain_max: u16) -> Self {
         let armed = mode == RxMode::Interrupt;
-        Self { batch, side: RxSide { ring, mode, chain_max, armed, stats: RxStats::default() } }
+        let (partial, stats) = (0, RxStats::default());
+        Self { batch, side: RxSide { ring, mode, chain_max, armed, partial, stats } }
     }
 
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
@@ -113,11 +116,13 @@ impl RxSide {
             // One packet whose end has not been published: look once more, else wait for it.
             let now = self.ring.available_now()?;
             if now == available {
-                return Ok(());
+                self.partial = now;
+                return if self.ring.is_draining() { Err(QueueError::LinkDown) } else { Ok(()) };
             }
             available = now;
             self.take(batch, available, wanted)?;
         }
+        self.partial = 0;
         if self.armed && self.mode == RxMode::Adaptive {
             self.armed = false;
             disarm(self.ring.flags.atomic());
@@ -176,12 +181,15 @@ impl RxSide {
             Ok(rung) => self.stats.wake_ups += u64::from(rung),
             Err(_) => return Err(QueueError::LinkDown),
         }
-        if self.ring.available(1)? > 0 {
+        if self.ring.available(self.partial.saturating_add(1))? > self.partial {
             return Ok(true);
+        }
+        if self.ring.is_draining() {
+            return Err(QueueError::LinkDown);
         }
         self.armed = true;
         let Ring { cursor, flags, peer, .. } = &mut self.ring;
-        Ok(arm(cursor, flags.atomic(), peer.atomic())? > 0)
+        Ok(arm(cursor, flags.atomic(), peer.atomic())? > self.partial)
     }
 
     #[cold]

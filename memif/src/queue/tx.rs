@@ -23,12 +23,17 @@ struct TxSide {
     stats: TxStats,
 }
 
+/// The metadata of a descriptor's second word, which is ignored.
+const METADATA: u64 = 0xffff_ffff_0000_0000;
+/// What no descriptor without metadata is like.
+const UNKNOWN: [u64; 2] = [0, METADATA];
+
 impl TxQueue {
     pub(super) fn new(ring: Ring, mut batch: TxBatch) -> Self {
         let mut checked = Box::default();
         match &ring.buffers {
             Some(own) => own.enter(&mut batch),
-            None => checked = vec![[0; 2]; usize::from(ring.cursor.ring_size())].into(),
+            None => checked = vec![UNKNOWN; usize::from(ring.cursor.ring_size())].into(),
         }
         Self { batch, side: TxSide { ring, checked, stats: TxStats::default() } }
     }
@@ -94,7 +99,8 @@ impl TxSide {
     /// Reads the client's descriptor of `slot`, and checks it when it is not the one known.
     #[inline]
     fn check(&mut self, batch: &mut TxBatch, slot: u16) -> Result<(), QueueError> {
-        let words = self.ring.descriptors.load(slot);
+        let [low, high] = self.ring.descriptors.load(slot);
+        let words = [low, high & !METADATA];
         if self.checked[usize::from(slot)] != words {
             let d = Descriptor::from_words(words);
             batch.set_slot(slot, d.region, u64::from(d.offset), d.len)?;

@@ -97,6 +97,24 @@ fn server_rx_waits_for_the_end_of_a_chain_published_in_parts() {
 }
 
 #[test]
+fn unfinished_chain_keeps_nobody_awake_and_no_closed_link_open() {
+    let (mut pair, outcome) = server_receives(&[words(1, 0, 64, 512)]);
+    assert_eq!(outcome, Ok(0));
+    let rx = &mut pair.server.rx[0];
+    assert_eq!(rx.arm(), Ok(false), "half a packet is nothing to wake up for");
+    pair.head(0).set(2);
+    let rx = &mut pair.server.rx[0];
+    assert_eq!(rx.arm(), Ok(true), "more of it may be its end");
+    assert!(rx.rx_burst(8).is_ok_and(|burst| burst.len() == 1));
+    pair.descriptors(0).store(2, words(1, 0, 64, 512));
+    pair.head(0).set(3);
+    pair.server_link.close();
+    let rx = &mut pair.server.rx[0];
+    assert_eq!(rx.rx_burst(8).unwrap_err(), QueueError::LinkDown);
+    assert_eq!(rx.arm(), Err(QueueError::LinkDown));
+}
+
+#[test]
 fn server_rx_delivers_good_packets_in_front_of_a_bad_one() {
     let good = words(0, 0, 64, 512);
     let (mut pair, outcome) = server_receives(&[good, good, words(0, 7, 64, 0), good]);

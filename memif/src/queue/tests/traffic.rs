@@ -143,6 +143,20 @@ fn packet_is_written_in_place_and_patched() {
 }
 
 #[test]
+fn packet_that_ran_out_of_slots_takes_nothing_more() {
+    let mut pair = Pair::new(2);
+    let mut burst = pair.client.tx[0].tx_burst(2).unwrap();
+    let mut writer = burst.writer();
+    assert_eq!(writer.append(&[1; 600]), Err(PushError::Full));
+    assert_eq!(writer.append(&[2; 1]), Err(PushError::Full));
+    assert_eq!(writer.append(&[]), Err(PushError::Full));
+    assert_eq!(writer.finish(), Err(PushError::Full));
+    burst.push(&frame(60, 1)).unwrap();
+    assert_eq!(burst.commit(), 1);
+    assert_eq!(receive(&mut pair.server.rx[0]), [frame(60, 1)]);
+}
+
+#[test]
 fn headroom_is_kept_in_front_of_what_the_server_writes() {
     let mut setup = Setup::new(3);
     setup.memory.headroom = 64;

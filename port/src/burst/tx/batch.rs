@@ -21,7 +21,7 @@ pub(super) struct TxSlot {
 
 /// The storage of a transmit queue's bursts: where the buffer of each slot is, and what was written
 /// to it. The queue's protocol offers windows of free slots and publishes those that were written;
-/// users see it as a [`TxBurst`].
+/// users see it as a [`TxBurst`](super::TxBurst).
 #[derive(Debug)]
 pub struct TxBatch {
     pub(super) regions: Arc<Regions>,
@@ -84,7 +84,7 @@ impl TxBatch {
         offloads.and_then(|o| o.get(usize::from(slot))).copied().unwrap_or_default()
     }
 
-    /// Allows [`TxBurst::exchange`]: for queues whose slots may be given other buffers of the same
+    /// Allows [`TxBurst::exchange`](super::TxBurst::exchange): for queues whose slots may be given other buffers of the same
     /// size.
     #[must_use]
     pub fn exchangeable(mut self) -> Self {

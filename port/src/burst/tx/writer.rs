@@ -105,6 +105,9 @@ impl Layout {
     /// # Safety
     /// `piece` must be readable. It may be shared memory.
     unsafe fn append(&mut self, batch: &mut TxBatch, piece: *const [u8]) -> Result<(), PushError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
         let (mut from, mut left) = (piece.cast::<u8>(), piece.len());
         while left > 0 {
             if self.room == 0 {
@@ -133,10 +136,11 @@ impl Layout {
             return Err(PushError::TooLong { len: self.len + left, chain_max: batch.chain_max });
         }
         let at = self.first + self.slots;
-        self.room = batch.slot(at).capacity as usize;
-        if at >= batch.free || self.room == 0 {
+        let room = batch.slot(at).capacity as usize;
+        if at >= batch.free || room == 0 {
             return Err(PushError::Full);
         }
+        self.room = room;
         self.slots += 1;
         Ok(())
     }
