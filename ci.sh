@@ -133,6 +133,7 @@ demo() { say demo; cargo demo --seconds 6 >/dev/null; }
 
 instructions() {
     say "instruction counts"
+    # Counts hold for the compiler that they were taken with.
     cargo run -q --release -p ringport-bench --bin instructions -- check
 }
 

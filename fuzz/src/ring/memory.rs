@@ -68,8 +68,11 @@ impl Memory {
         let mut bytes = vec![0; len];
         let file = &self.regions[usize::from(region)].file;
         let mut done = 0;
-        while let Ok(read @ 1..) = file.read_at(&mut bytes[done..], offset + done as u64) {
-            done += read;
+        while done < len {
+            match file.read_at(&mut bytes[done..], offset + done as u64) {
+                Ok(read @ 1..) => done += read,
+                _ => break,
+            }
         }
         bytes
     }

@@ -1,6 +1,6 @@
 //! Receives a burst, and checks every packet against the descriptors it came from.
 
-use super::memory::Memory;
+use super::memory::{Descriptor, Memory};
 use super::scene::{Lane, Scene};
 use crate::input::Input;
 use ringport::burst::{BURST_MAX, RxPacket};
@@ -26,8 +26,9 @@ impl Scene {
         assert!(burst.len() <= max && burst.slots() <= capacity && burst.len() <= burst.slots());
         let mut ends = Vec::new();
         let mut slots = 0;
+        let table = self.rx.table(&self.memory);
         for packet in burst.packets() {
-            slots += check_packet(&mut self.memory, &self.rx, slots, &packet, how);
+            slots += check_packet(&mut self.memory, &self.rx, &table, slots, &packet, how);
             ends.push(slots);
         }
         assert_eq!((ends.len(), slots), (burst.len(), burst.slots()));
@@ -44,8 +45,9 @@ impl Scene {
     /// The queue has given back `slots` slots.
     pub(super) fn released(&mut self, slots: usize) {
         if let (Some(buffers), Some(own)) = (&self.rx.buffers, &self.own) {
+            let table = self.rx.table(&self.memory);
             for slot in (0..slots).map(|at| self.rx.slot(at)) {
-                let found = self.memory.descriptor(self.rx.address(slot));
+                let found = table[usize::from(slot)];
                 let buffer = buffers[usize::from(slot)];
                 assert_eq!((found.len, found.more), (own.capacity, false));
                 assert_eq!(found.region, buffer.region);
@@ -56,10 +58,11 @@ impl Scene {
     }
 }
 
-/// Checks the packet that starts at slot number `at`, and returns how many slots it takes.
+/// Checks the packet that starts at slot number `at` against the ring's descriptors, and returns how many slots it takes.
 pub(super) fn check_packet(
     memory: &mut Memory,
     lane: &Lane,
+    table: &[Descriptor],
     at: usize,
     packet: &RxPacket<'_>,
     how: u8,
@@ -74,7 +77,7 @@ pub(super) fn check_packet(
             continue;
         }
         let slot = lane.slot(at + nth);
-        let told = memory.descriptor(lane.address(slot));
+        let told = table[usize::from(slot)];
         assert_eq!((told.len as usize, told.more), (piece.len(), nth + 1 < pieces.len()));
         // The server's word for where the packet is does not count when the buffers are ours.
         let buffer = lane.buffers.as_ref().map_or(told, |own| own[usize::from(slot)]);

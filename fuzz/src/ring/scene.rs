@@ -54,6 +54,11 @@ impl Lane {
         self.descriptors + 16 * u64::from(slot & (self.size - 1))
     }
 
+    /// Every descriptor, by slot.
+    pub(super) fn table(&self, memory: &Memory) -> Vec<Descriptor> {
+        memory.descriptors(self.descriptors, self.size)
+    }
+
     /// What the peer's index says is ready, whether or not it can be.
     pub(super) fn ready(&self, memory: &Memory) -> u16 {
         let index = memory.u16(self.peer).wrapping_add(self.peer_bias);
@@ -76,7 +81,7 @@ impl Lane {
         let Some(buffers) = &self.buffers else {
             return;
         };
-        let mut all = memory.descriptors(self.descriptors, self.size);
+        let mut all = self.table(memory);
         for (descriptor, buffer) in all.iter_mut().zip(buffers) {
             descriptor.offset = buffer.offset;
         }
@@ -243,11 +248,6 @@ impl Scene {
         self.memory.set_descriptors(self.tx.descriptors, &all.collect::<Vec<_>>());
     }
 
-    fn fill_slot(&self, slot: u16, len: u32) {
-        let descriptor = self.good_descriptor(slot, len, 1);
-        self.memory.write(self.tx.address(slot), &descriptor.to_bytes());
-    }
-
     /// A buffer behind the rings.
     fn good_descriptor(&self, slot: u16, len: u32, half: u64) -> Descriptor {
         let room = self.memory.regions[0].len - self.rings_end - u64::from(len);
@@ -266,6 +266,7 @@ impl Scene {
         let packets = packets.min(usize::from(room) / chain);
         let fits = chain <= usize::from(self.chain_max.clamp(1, self.rx.size));
         self.honest &= fits || packets == 0;
+        let mut table = self.rx.table(&self.memory);
         for at in 0..packets * chain {
             let more = (at + 1) % chain > 0;
             let slot = self.rx.slot(usize::from(ready) + at);
@@ -276,7 +277,10 @@ impl Scene {
                 }
                 _ => Descriptor { more, ..self.good_descriptor(slot, len % 600 + 1, 0) },
             };
-            self.memory.write(self.rx.address(slot), &descriptor.to_bytes());
+            table[usize::from(slot)] = descriptor;
+        }
+        if packets > 0 {
+            self.memory.set_descriptors(self.rx.descriptors, &table);
         }
         let index = self.memory.u16(self.rx.peer);
         let slots = u16::try_from(packets * chain).expect("no longer than a ring");
@@ -289,9 +293,12 @@ impl Scene {
         let slots = slots.min(self.tx.size.saturating_sub(ready));
         let index = self.memory.u16(self.tx.peer);
         if self.own.is_none() {
-            let first = usize::from(ready);
-            let returned = first..first + usize::from(slots);
-            returned.for_each(|at| self.fill_slot(self.tx.slot(at), 256));
+            let mut table = self.tx.table(&self.memory);
+            for at in usize::from(ready)..usize::from(ready) + usize::from(slots) {
+                let slot = self.tx.slot(at);
+                table[usize::from(slot)] = self.good_descriptor(slot, 256, 1);
+            }
+            self.memory.set_descriptors(self.tx.descriptors, &table);
         }
         self.memory.set_u16(self.tx.peer, index.wrapping_add(slots));
     }

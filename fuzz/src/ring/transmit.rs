@@ -147,17 +147,15 @@ impl Scene {
             }
             return None;
         }
-        let slots = (0..free).map(|at| self.buffer(self.tx.slot(at))).collect();
+        let table = self.tx.table(&self.memory);
+        let slots = (0..free).map(|at| self.buffer(&table, self.tx.slot(at))).collect();
         let (written, packets) = (Vec::new(), 0);
         Some(Window { slots, chain_max: usize::from(chain_max), written, packets })
     }
 
     /// Where the buffer of a slot is: a good one, as the queue has checked it.
-    fn buffer(&self, slot: u16) -> Descriptor {
-        let buffer = match &self.tx.buffers {
-            Some(own) => own[usize::from(slot)],
-            None => self.memory.descriptor(self.tx.address(slot)),
-        };
+    fn buffer(&self, table: &[Descriptor], slot: u16) -> Descriptor {
+        let buffer = self.tx.buffers.as_deref().unwrap_or(table)[usize::from(slot)];
         let len = self.own.as_ref().map_or(buffer.len, |own| own.capacity);
         assert!(len > 0, "slot {slot} has no buffer");
         let region = self.memory.regions.get(usize::from(buffer.region)).expect("a region");
@@ -168,8 +166,9 @@ impl Scene {
     /// Checks descriptors, contents and index of a burst that was committed.
     fn check_published(&mut self, window: &Window, contents: bool) {
         let contents = contents && self.disjoint(window);
+        let table = self.tx.table(&self.memory);
         for (at, (written, buffer)) in window.written.iter().zip(&window.slots).enumerate() {
-            let found = self.memory.descriptor(self.tx.address(self.tx.slot(at)));
+            let found = table[usize::from(self.tx.slot(at))];
             let len = u32::try_from(written.bytes.len()).expect("fits its buffer");
             assert_eq!((found.len, found.more, found.region), (len, written.more, buffer.region));
             // A client writes only what the server may have changed; scribbles remain.
@@ -223,9 +222,10 @@ impl Scene {
         let received = self.rx_queue.rx_burst(usize::from(packets))?;
         let mut burst = self.tx_queue.tx_burst(limit(slots)).expect("as a moment ago");
         let (mut taken, mut returned) = (0, 0);
+        let table = self.rx.table(&self.memory);
         // All of them first: a client may have us write over the descriptors.
         for (nth, packet) in received.packets().enumerate() {
-            taken += check_packet(&mut self.memory, &self.rx, taken, &packet, 0);
+            taken += check_packet(&mut self.memory, &self.rx, &table, taken, &packet, 0);
             if nth < usize::from(release) {
                 returned = taken;
             }

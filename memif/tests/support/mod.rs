@@ -4,11 +4,17 @@
 pub mod census;
 pub mod echo;
 pub mod frames;
+pub mod inet;
+pub mod optional;
+pub mod station;
 pub mod table;
+pub mod vpp;
 
+use nix::sys::signal::Signal;
 use ringport_bench::peers::testpmd::RunningTestpmd;
 use ringport_memif::{DownReason, EventKind, Link, Port};
 use std::error::Error;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,7 +45,17 @@ pub fn open(socket: &Path, options: &str) -> Outcome<Port> {
 
 /// Waits for a link, with the first error that was met on the way should none come.
 pub fn link(port: &mut Port) -> Outcome<Link> {
-    Ok(port.wait_link_up(PATIENCE).map_err(|error| format!("no link: {error}"))?)
+    Ok(port.wait_link_up(PATIENCE).map_err(|error| format!("no link: {}", chain(&error)))?)
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Waits until the link is down, and returns why. Refusals on the way are passed over.
@@ -51,6 +67,42 @@ pub fn link_down(port: &mut Port) -> Outcome<DownReason> {
             _ => Ok(None),
         }
     })
+}
+
+/// A testpmd that is killed when dropped. To end by itself takes it up to a second.
+#[derive(Debug)]
+pub struct Killed(pub RunningTestpmd);
+
+impl Killed {
+    /// Waits for the links of the first `ports` ports, and starts to forward.
+    pub fn start_when_up(&mut self, ports: u16) -> Outcome {
+        for port in 0..ports {
+            self.wait_link_up(port, PATIENCE)?;
+        }
+        self.command("start")?;
+        Ok(())
+    }
+}
+
+impl Deref for Killed {
+    type Target = RunningTestpmd;
+
+    fn deref(&self) -> &RunningTestpmd {
+        &self.0
+    }
+}
+
+impl DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut RunningTestpmd {
+        &mut self.0
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // What has ended already needs no signal.
+        let _ = self.0.process().signal(Signal::SIGKILL);
+    }
 }
 
 /// Lets what testpmd still holds come out before it is asked for its counts.

@@ -1,0 +1,163 @@
+//! Either side restarts under traffic, again and again.
+//!
+//! When a link ends, testpmd 22.11 unmaps its memory while its forwarding core may be inside a
+//! burst. Seen after restarts of ours: testpmd crashes; it sends frames of the last link on the next
+//! one; and, with the new memory mapped where the old one was, it advances the new ring by frames
+//! that nobody wrote. So the first frames of a link after a restart of ours may be strangers, and a
+//! testpmd that crashed is counted and started anew.
+//!
+//! A zero-copy client connects once in its life: it closes the descriptors of DPDK's own memory when
+//! the link is up, and offers whatever has their numbers on the next one. We refuse that.
+
+use crate::driver_support::Place;
+use crate::support::census::Census;
+use crate::support::echo::{echo_some, pump};
+use crate::support::{Killed, Outcome, PATIENCE, chain, link, link_down, open};
+use crate::{Row, echo, table};
+use nix::sys::signal::Signal;
+use ringport_memif::{DownReason, Link, Port};
+use std::time::{Duration, Instant};
+
+const RESTARTS: u32 = 20;
+
+/// Frames on each link.
+const FRAMES: u64 = 2000;
+
+#[test]
+fn testpmd_restarts_under_traffic_and_each_link_works() {
+    table("testpmd_restarts_under_traffic_and_each_link_works", Row::all(), |row| {
+        let place = Place::new();
+        let small = || row.testpmd(&place).memory(64).app_arg("--total-num-mbufs=4096");
+        let (mut peer, mut port, mut up) = row.join(&place, small())?;
+        let mut census = None;
+        for round in 0..RESTARTS {
+            echo(&mut up, &crate::EchoPlan { frames: FRAMES, ..row.plan() })?;
+            pump(&mut up, Duration::from_millis(5))?;
+            // Killed in the middle, or told to end: neither may disturb us.
+            let kill = round % 4 != 3;
+            peer.process().signal(if kill { Signal::SIGKILL } else { Signal::SIGINT })?;
+            pump(&mut up, Duration::from_millis(5))?;
+            match link_down(&mut port)? {
+                DownReason::PeerClosed | DownReason::PeerDisconnected { .. } => {}
+                other => return Err(format!("round {round}: {other}").into()),
+            }
+            drop(up);
+            drop(peer);
+            if row.is_server() {
+                // Its socket file stays, and it cannot bind to it again.
+                let _ = std::fs::remove_file(&place.path);
+            }
+            census.get_or_insert_with(Census::take).compare()?;
+            peer = Killed(small().start()?);
+            up = link(&mut port)?;
+            peer.start_when_up(1)?;
+        }
+        echo(&mut up, &row.plan())
+    });
+}
+
+/// Restarts of ours, with what testpmd did.
+#[derive(Default, Debug)]
+struct Restarts {
+    crashes: u32,
+    strangers: u64,
+}
+
+impl Restarts {
+    /// Traffic on a link; whether testpmd lived through it.
+    fn traffic(&mut self, row: &Row, peer: &mut Killed, up: &mut Link) -> Outcome<bool> {
+        match echo_some(up, &row.plan(), FRAMES) {
+            Ok(strangers) => self.strangers += strangers,
+            Err(error) if peer.process().check_running().is_ok() => return Err(error),
+            Err(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn report(&self, row: &Row) -> Outcome {
+        println!("{row}: {RESTARTS} restarts of ours, testpmd: {self:?}");
+        let few = self.crashes <= RESTARTS / 2;
+        if few { Ok(()) } else { Err(format!("{self:?} in {RESTARTS} restarts").into()) }
+    }
+}
+
+/// A new link of a testpmd that was started before, or a new testpmd if that one did not survive.
+fn again(
+    row: &Row,
+    place: &Place,
+    peer: Killed,
+    start: impl Fn() -> crate::Testpmd,
+    reconnect: impl Fn(&mut Killed) -> bool,
+) -> Outcome<(Killed, Port, Link, bool)> {
+    let mut peer = peer;
+    if peer.process().check_running().is_ok() {
+        let mut port = open(&place.path, &row.ours())?;
+        if reconnect(&mut peer) {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                match port.wait_link_up(Duration::from_millis(200)) {
+                    Ok(up) => return Ok((peer, port, up, true)),
+                    Err(error) if Instant::now() > end => return Err(chain(&error).into()),
+                    Err(_) if peer.process().check_running().is_ok() => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+    drop(peer);
+    let _ = std::fs::remove_file(&place.path);
+    let (peer, port, up) = row.join(place, start())?;
+    Ok((peer, port, up, false))
+}
+
+#[test]
+fn we_restart_under_traffic_and_each_link_to_a_dpdk_server_works() {
+    let test = "we_restart_under_traffic_and_each_link_to_a_dpdk_server_works";
+    table(test, [Row::server()], |row| {
+        let place = Place::new();
+        let (mut peer, mut port, mut up) = row.join(&place, row.testpmd(&place))?;
+        let mut restarts = Restarts::default();
+        for round in 0..RESTARTS {
+            restarts.traffic(row, &mut peer, &mut up)?;
+            // A goodbye and queues that go last, or the other way round.
+            if round % 2 == 0 {
+                port.close("restart");
+                drop(up);
+            } else {
+                drop(up);
+                drop(port);
+            }
+            let survived;
+            (peer, port, up, survived) =
+                again(row, &place, peer, || row.testpmd(&place), |_| true)?;
+            restarts.crashes += u32::from(!survived);
+        }
+        restarts.report(row)
+    });
+}
+
+#[test]
+fn we_restart_under_traffic_and_a_dpdk_client_told_to_restart_its_port_works() {
+    let test = "we_restart_under_traffic_and_a_dpdk_client_told_to_restart_its_port_works";
+    table(test, [Row::client()], |row| {
+        let place = Place::new();
+        let testpmd = || row.testpmd(&place);
+        let (mut peer, mut port, mut up) = row.join(&place, testpmd())?;
+        let mut restarts = Restarts::default();
+        for round in 0..RESTARTS {
+            if round == 0 || peer.command("start").is_ok() {
+                restarts.traffic(row, &mut peer, &mut up)?;
+            }
+            drop(port);
+            drop(up);
+            // net_memif's client never connects again by itself.
+            let commands = ["stop", "port stop 0", "port start 0"];
+            let survived;
+            (peer, port, up, survived) = again(row, &place, peer, testpmd, |peer| {
+                commands.iter().all(|command| peer.command(command).is_ok())
+            })?;
+            restarts.crashes += u32::from(!survived);
+        }
+        restarts.report(row)
+    });
+}
