@@ -97,14 +97,14 @@ unit() {
     say "unit: debug"
     cargo nextest run --workspace --all-features --no-fail-fast -E 'not (binary(/^interop/) or binary(/^soak/))'
     say "unit: release"
-    cargo nextest run --workspace --all-features --release --no-fail-fast -E 'not (binary(/^interop/) or binary(/^soak/))'
+    cargo nextest run --workspace --all-features --cargo-profile checked --no-fail-fast -E 'not (binary(/^interop/) or binary(/^soak/))'
     say "unit: doctests"
     cargo test --workspace --all-features --doc
 }
 
 interop() {
     say interop
-    cargo nextest run --workspace --all-features --release --no-fail-fast -E 'binary(/^interop/)' "$@"
+    cargo nextest run --workspace --all-features --cargo-profile checked --no-fail-fast -E 'binary(/^interop/)' "$@"
 }
 
 loom() {
@@ -115,7 +115,7 @@ loom() {
 fuzz() {
     if [ $# -eq 0 ]; then
         say "fuzz: corpora"
-        cargo nextest run -p ringport-fuzz --release
+        cargo nextest run -p ringport-fuzz --cargo-profile checked
     else
         fuzz_one "$@"
     fi
@@ -161,7 +161,7 @@ test_all() {
 
 soak() {
     say "soak: ${1:-30} minutes"
-    RINGPORT_SOAK_MINUTES=${1:-30} cargo nextest run --workspace --all-features --release \
+    RINGPORT_SOAK_MINUTES=${1:-30} cargo nextest run --workspace --all-features --cargo-profile checked \
         --run-ignored all --no-capture -E 'binary(/^soak/)'
 }
 

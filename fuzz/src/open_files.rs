@@ -12,13 +12,16 @@ pub(crate) fn alone<T>(target: impl FnOnce() -> T) -> T {
     target()
 }
 
-/// Runs `target`, and checks that it closed what it opened.
+/// Runs `target` while no other runs, and checks that it closed what it opened.
 pub(crate) fn all_closed_after(target: impl FnOnce()) {
-    alone(|| {
-        let before = count();
-        target();
-        assert_eq!(count(), before, "file descriptors leaked, or closed twice");
-    });
+    alone(|| check(target));
+}
+
+/// Runs `target`, and checks that it closed what it opened. For callers that run alone.
+pub(crate) fn check(target: impl FnOnce()) {
+    let before = count();
+    target();
+    assert_eq!(count(), before, "file descriptors leaked, or closed twice");
 }
 
 /// Open files of the kinds that targets open. Ordinary files are the test harness's.

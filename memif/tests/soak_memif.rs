@@ -15,6 +15,7 @@ mod support;
 
 use driver_support::Place;
 use nix::sys::signal::Signal;
+use ringport::error::QueueError;
 use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
 use ringport_bench::peers::{CommandGuard, PeerLock, Testpmd, require_peer};
 use ringport_memif::{DownReason, Event, EventKind, Link, Port};
@@ -247,12 +248,14 @@ fn soak_our_client_outlives_testpmd_servers() {
     testpmd_restarts("kill -9 of a testpmd server", MemifRole::Server, ours).unwrap();
 }
 
-/// We restart under traffic. testpmd 22.11 may crash then, which is counted.
+/// We restart under traffic. What testpmd 22.11 does then is told in `interop_dpdk/restarts.rs`, and
+/// counted here.
 fn our_restarts(name: &'static str) -> Outcome {
     let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
     let place = Place::new();
     let mut soak = Soak::new(name, RESTARTS);
-    let (mut peer, mut crashes, mut strangers) = (testpmd(MemifRole::Server, &place)?, 0, 0);
+    let mut peer = testpmd(MemifRole::Server, &place)?;
+    let (mut crashes, mut faults, mut strangers) = (0, 0, 0);
     let mut started = false;
     while soak.goes_on() {
         let mut port = open(&place.path, "role=client,reconnect=5ms-20ms")?;
@@ -268,6 +271,7 @@ fn our_restarts(name: &'static str) -> Outcome {
         drop(port);
         match life {
             Ok(count) => strangers += count,
+            Err(error) if error.is::<QueueError>() => faults += 1,
             Err(error) if peer.process().check_running().is_ok() => return Err(error),
             Err(_) => {
                 crashes += 1;
@@ -281,7 +285,10 @@ fn our_restarts(name: &'static str) -> Outcome {
             soak.round()?;
         }
     }
-    soak.notes = format!("testpmd crashed {crashes} times, {strangers} frames of earlier links");
+    soak.notes = format!(
+        "testpmd crashed {crashes} times, left {faults} impossible indices and {strangers} frames of \
+         earlier links"
+    );
     soak.report();
     Ok(())
 }

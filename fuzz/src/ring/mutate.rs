@@ -38,18 +38,18 @@ pub fn mutated_client(seed: u64, time: Duration) -> Mutated {
 }
 
 fn run(seed: u64, time: Duration, make: fn(&[u8]) -> Scene) -> Mutated {
-    let deadline = Instant::now() + time;
     let mut random = Random::new(seed);
     let mut done = Mutated::default();
-    while Instant::now() < deadline {
-        open_files::all_closed_after(|| {
+    open_files::alone(|| {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
             let [log2, flags, own, ..] = random.next().to_le_bytes();
             // No pool and no memory that cannot be sealed; any mode.
-            let scene = make(&[log2 % 6, log2 % 6, flags & 7, 0, own, own % 16]);
+            let header = [log2 % 6, log2 % 6, flags & 7, 0, own, own % 16];
+            open_files::check(|| mutate(make(&header), &mut random, deadline, &mut done));
             done.links += 1;
-            mutate(scene, &mut random, deadline, &mut done);
-        });
-    }
+        }
+    });
     done
 }
 
@@ -108,8 +108,8 @@ fn send(scene: &mut Scene, random: &mut Random) -> Option<u64> {
 
 /// The peer: keeps mostly to the rules, so that links last.
 struct Vandal {
-    rx: [SharedU16; 4],
-    tx: [SharedU16; 4],
+    rx: [SharedU16; 3],
+    tx: [SharedU16; 3],
     tables: [DescTable; 2],
     sizes: [u16; 2],
     is_client: bool,
@@ -127,7 +127,7 @@ impl Vandal {
         let mapping = Arc::new(mapping.unwrap());
         let word = |offset| SharedU16::new(&mapping, offset).unwrap();
         let lanes = [&scene.rx, &scene.tx];
-        let [rx, tx] = lanes.map(|l| [word(l.peer), word(l.own), word(l.flags), word(l.own)]);
+        let [rx, tx] = lanes.map(|l| [word(l.peer), word(l.own), word(l.flags)]);
         let tables = lanes.map(|l| DescTable::new(&mapping, l.descriptors, l.size).unwrap());
         Self {
             rx,
@@ -141,6 +141,9 @@ impl Vandal {
     }
 
     fn run(mut self, stop: &AtomicBool) {
+        for lane in 0..2 {
+            (0..self.sizes[lane]).for_each(|slot| self.describe(lane, slot));
+        }
         while !stop.load(Ordering::Relaxed) {
             for _ in 0..64 {
                 self.write();
@@ -151,38 +154,40 @@ impl Vandal {
     fn write(&mut self) {
         let lane = usize::from(self.random.below(2) == 0);
         let size = self.sizes[lane];
-        let [peer, own, flags, _] = if lane == 0 { &self.rx } else { &self.tx };
+        let [peer, own, flags] = if lane == 0 { &self.rx } else { &self.tx };
         let small = |random: &mut Random| {
             u16::try_from(random.below(u64::from(size) + 1)).expect("at most a ring")
         };
         match self.random.below(16) {
             0 => flags.set(small(&mut self.random)),
             1..=5 => {
-                // As client, our index runs up to a ring ahead of the other; as server it runs up to
-                // a ring behind it.
+                // As client, our index runs up to a ring ahead of the other; as server, up to it.
                 let other = own.atomic().load(Ordering::Acquire);
-                let ahead = small(&mut self.random);
-                let index = if self.is_client {
-                    other.wrapping_add(ahead)
-                } else {
-                    other.wrapping_sub(ahead)
-                };
-                peer.set(index);
+                let limit = other.wrapping_add(if self.is_client { size } else { 0 });
+                let index = peer.atomic().load(Ordering::Relaxed);
+                let further = small(&mut self.random).min(limit.wrapping_sub(index));
+                peer.set(index.wrapping_add(further));
             }
             6 if self.random.below(20_000) == 0 => peer.set(small(&mut self.random)),
             _ => {
                 let slot = small(&mut self.random);
-                let mut descriptor = self.random.descriptor(self.region_len);
-                if self.random.below(500) > 0 {
-                    descriptor.len = descriptor.len % 16 + 1;
-                    descriptor.region = 0;
-                    descriptor.offset %= u32::try_from(self.region_len - 16).expect("small");
-                }
-                let bytes = descriptor.to_bytes();
-                let [low, high] = [0, 8]
-                    .map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")));
-                self.tables[lane].store(slot, [low, high]);
+                self.describe(lane, slot);
             }
         }
+    }
+
+    /// Writes a descriptor, good but for one in many.
+    fn describe(&mut self, lane: usize, slot: u16) {
+        let mut descriptor = self.random.descriptor(self.region_len);
+        if self.random.below(20_000) > 0 {
+            descriptor.more &= self.random.below(4) == 0;
+            descriptor.region = 0;
+            descriptor.len = descriptor.len % 256 + 1;
+            descriptor.offset %= u32::try_from(self.region_len - 256).expect("small");
+        }
+        let bytes = descriptor.to_bytes();
+        let [low, high] =
+            [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")));
+        self.tables[lane].store(slot, [low, high]);
     }
 }

@@ -4,7 +4,7 @@
 use crate::driver_support::{Place, raw_listener, seqpacket};
 use crate::support::census::Census;
 use crate::support::table::each_row;
-use crate::support::{Killed, Outcome, settle, wait_until};
+use crate::support::{Killed, Outcome, received, wait_until};
 use crate::{HUGEPAGES, MULTI_SEGS};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{UnixAddr, connect};
@@ -213,8 +213,7 @@ fn two_testpmds_talk_through_the_state_machines_alone() {
         sender.start_when_up(1)?;
         std::thread::sleep(Duration::from_millis(200));
         let sent = sender.stop_forwarding()?.tx_packets;
-        settle(receiver, 0)?;
-        let got = receiver.counters(0)?;
+        let got = received(receiver, 0, sent)?;
         if sent < 1000 || (got.rx_packets, got.rx_bytes) != (sent, sent * 1100) {
             return Err(format!("sent {sent} packets of 1100 bytes, counted {got:?}").into());
         }

@@ -4,7 +4,7 @@ use crate::driver_support::Place;
 use crate::support::echo::EchoPlan;
 use crate::support::frames::{Checker, fill};
 use crate::support::table::each_row;
-use crate::support::{Killed, Outcome, PATIENCE, link, open, settle};
+use crate::support::{Killed, Outcome, PATIENCE, link, open, received};
 use crate::{HUGEPAGES, Row, table};
 use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
 use ringport_bench::peers::{Testpmd, require_peer_with_hugepages};
@@ -65,10 +65,9 @@ fn testpmd_receives_as_many_packets_as_we_count_as_sent() {
                 burst.commit();
             }
         }
-        settle(&mut peer, 0)?;
         let stats: Vec<_> = link.tx.iter().map(ringport_memif::TxQueue::stats).collect();
         let sent = stats.iter().fold((0, 0), |sum, s| (sum.0 + s.packets, sum.1 + s.bytes));
-        let counted = peer.counters(0)?;
+        let counted = received(&mut peer, 0, sent.0)?;
         if sent.0 < 1000 || (counted.rx_packets, counted.rx_bytes) != sent {
             return Err(format!("we sent {sent:?}, testpmd counted {counted:?}").into());
         }

@@ -11,7 +11,7 @@ pub mod table;
 pub mod vpp;
 
 use nix::sys::signal::Signal;
-use ringport_bench::peers::testpmd::RunningTestpmd;
+use ringport_bench::peers::testpmd::{PortCounters, RunningTestpmd};
 use ringport_memif::{DownReason, EventKind, Link, Port};
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
@@ -105,14 +105,13 @@ impl Drop for Killed {
     }
 }
 
-/// Lets what testpmd still holds come out before it is asked for its counts.
-pub fn settle(testpmd: &mut RunningTestpmd, port: u16) -> Outcome {
-    let mut last = testpmd.counters(port)?;
-    wait_until("testpmd's counters to stand still", || {
-        std::thread::sleep(Duration::from_millis(20));
-        let now = testpmd.counters(port)?;
-        let still = now == last;
-        last = now;
-        Ok(still.then_some(()))
-    })
+/// Waits until testpmd has received `packets` on a port, and returns what it counted then. Any that
+/// come on top of them are waited for a moment.
+pub fn received(testpmd: &mut RunningTestpmd, port: u16, packets: u64) -> Outcome<PortCounters> {
+    let start = Instant::now();
+    while testpmd.counters(port)?.rx_packets < packets && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    Ok(testpmd.counters(port)?)
 }
