@@ -1,0 +1,74 @@
+//! A burst never allocates, in either role and direction.
+#![expect(unsafe_code, reason = "an allocator that counts")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use ringport_memif::{Port, RxQueue, TxQueue};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is left to the system's allocator; counting touches a thread-local cell that
+// needs no allocation and no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+/// Sends 32 packets of one slot and one of several, and receives them.
+fn round(tx: &mut TxQueue, rx: &mut RxQueue, frame: &[u8], long: &[u8], to: &mut [u8]) -> usize {
+    let mut burst = tx.tx_burst(64).unwrap();
+    for _ in 0..32 {
+        burst.push(frame).unwrap();
+    }
+    burst.push(long).unwrap();
+    assert_eq!(burst.commit(), 33);
+    let burst = rx.rx_burst(64).unwrap();
+    burst.packets().map(|packet| packet.copy_to(to)).sum()
+}
+
+#[test]
+fn bursts_do_not_allocate() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = dir.path().join("memif.sock");
+    let open = |role| Port::open(&format!("memif:{},role={role},id=0", address.display())).unwrap();
+    let (mut server, mut client) = (open("server"), open("client"));
+    let patience = Duration::from_secs(10);
+    let connecting = std::thread::spawn(move || (client.wait_link_up(patience).unwrap(), client));
+    let mut ours = server.wait_link_up(patience).unwrap();
+    let (mut theirs, _client) = connecting.join().unwrap();
+    let (frame, long, mut to) = ([7; 64], vec![8; 9000], vec![0; 9000]);
+
+    let before = allocations();
+    let _ = std::hint::black_box(vec![1; 10]);
+    assert_eq!(allocations(), before + 1, "the allocator counts");
+
+    let pairs = [(&mut theirs.tx[0], &mut ours.rx[0]), (&mut ours.tx[0], &mut theirs.rx[0])];
+    for (tx, rx) in pairs {
+        let before = allocations();
+        for _ in 0..1000 {
+            assert_eq!(round(tx, rx, &frame, &long, &mut to), 32 * 64 + 9000);
+        }
+        assert_eq!(allocations(), before);
+    }
+}
