@@ -14,10 +14,11 @@
 use crate::driver_support::Place;
 use crate::support::census::Census;
 use crate::support::echo::{echo_some, pump};
-use crate::support::{Killed, Outcome, PATIENCE, chain, link, link_down, open};
+use crate::support::{Killed, Outcome, link, link_down, open};
 use crate::{EchoPlan, Row, echo, table};
 use nix::sys::signal::Signal;
 use ringport::error::QueueError;
+use ringport_bench::peers::Testpmd;
 use ringport_memif::{DownReason, Link, Port};
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -98,32 +99,34 @@ fn is_runaway(error: &(dyn Error + 'static)) -> bool {
     matches!(error.downcast_ref(), Some(QueueError::IndexRunaway { .. }))
 }
 
-/// A new link of a testpmd that was started before, or a new testpmd if that one did not survive.
+/// A new link of a testpmd that was started before. When that one has crashed, or its client said
+/// nothing after its port was started again (seen once in hundreds of restarts), a new testpmd has to
+/// get a link with the same port of ours.
 fn again(
     row: &Row,
     place: &Place,
-    peer: Killed,
-    start: impl Fn() -> crate::Testpmd,
+    mut peer: Killed,
+    start: impl Fn() -> Testpmd,
     reconnect: impl Fn(&mut Killed) -> bool,
 ) -> Outcome<(Killed, Port, Link, bool)> {
-    let mut peer = peer;
-    if peer.process().check_running().is_ok() {
-        let mut port = open(&place.path, &row.ours())?;
-        if reconnect(&mut peer) {
-            let end = Instant::now() + PATIENCE;
-            loop {
-                match port.wait_link_up(Duration::from_millis(200)) {
-                    Ok(up) => return Ok((peer, port, up, true)),
-                    Err(error) if Instant::now() > end => return Err(chain(&error).into()),
-                    Err(_) if peer.process().check_running().is_ok() => {}
-                    Err(_) => break,
-                }
+    let mut port = open(&place.path, &row.ours())?;
+    if peer.process().check_running().is_ok() && reconnect(&mut peer) {
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end && peer.process().check_running().is_ok() {
+            if let Ok(up) = port.wait_link_up(Duration::from_millis(200)) {
+                return Ok((peer, port, up, true));
             }
         }
     }
+    let log = peer.log();
+    println!("testpmd gave up: {}", log.get(log.len().saturating_sub(600)..).unwrap_or_default());
     drop(peer);
-    let _ = std::fs::remove_file(&place.path);
-    let (peer, port, up) = row.join(place, start())?;
+    if row.is_server() {
+        let _ = std::fs::remove_file(&place.path);
+    }
+    peer = Killed(start().start()?);
+    let up = link(&mut port)?;
+    peer.start_when_up(1)?;
     Ok((peer, port, up, false))
 }
 
