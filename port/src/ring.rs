@@ -127,7 +127,9 @@ impl Cursor {
     /// [`IndexRunaway`] when the peer's index cannot be.
     #[inline]
     pub fn load_peer(&mut self, peer: &AtomicU16) -> Result<u16, IndexRunaway> {
-        let limit = RingIdx(peer.load(Ordering::Acquire)).ahead(self.peer_bias);
+        let loaded = peer.load(Ordering::Acquire);
+        self.next = self.next.ahead(nothing_of(loaded));
+        let limit = RingIdx(loaded).ahead(self.peer_bias);
         let queued = limit.since(self.next);
         if queued > self.ring_size {
             return Err(IndexRunaway { queued, ring_size: self.ring_size });
@@ -142,6 +144,17 @@ impl Cursor {
         self.next = self.next.ahead(slots);
         own.store(self.next.ahead(self.own_bias).0, Ordering::Release);
     }
+}
+
+/// Zero, by a computation that needs `loaded`.
+///
+/// While the peer's index is on its way from the other core, the CPU guesses that there is work and
+/// goes on with the slots behind our position, which are the ones that the peer is writing: each
+/// such guess takes lines away from it. With a position that depends on the index there is nothing
+/// to guess with.
+#[inline(always)]
+fn nothing_of(loaded: u16) -> u16 {
+    loaded & std::hint::black_box(0)
 }
 
 /// Bit 0 of a flag word: its writer, the consumer, asks for no doorbell.

@@ -10,7 +10,7 @@
 //!
 //! Spec: memif.h `memif_desc_t`.
 
-use ringport::burst::{Piece, Shape};
+use ringport::burst::Shape;
 
 const NEXT: u64 = 1;
 
@@ -43,14 +43,14 @@ impl Descriptor {
 
 /// What a descriptor of the peer names. Its first word has the layout of a [`Shape`].
 #[inline(always)]
-pub(super) fn piece([low, high]: [u64; 2]) -> Piece {
-    Piece { offset: high & 0xffff_ffff, shape: Shape::from_word(low) }
+#[expect(clippy::cast_possible_truncation, reason = "takes the words apart")]
+pub(super) fn offset_and_shape([low, high]: [u64; 2]) -> (u32, Shape) {
+    (high as u32, Shape::from_word(low))
 }
 
-/// What a descriptor of ours names, of which only length and continuation are the peer's.
+/// What a descriptor of ours says now: only length and continuation are the peer's.
 #[inline(always)]
-pub(super) fn own_piece([low, _]: [u64; 2], region: u16, offset: u32) -> Piece {
+pub(super) fn own_shape(low: u64, region: u16) -> Shape {
     const REGION: u64 = 0xffff_0000;
-    let low = low & !REGION | u64::from(region) << 16;
-    Piece { offset: offset.into(), shape: Shape::from_word(low) }
+    Shape::from_word(low & !REGION | u64::from(region) << 16)
 }

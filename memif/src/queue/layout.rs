@@ -21,11 +21,11 @@ use ringport::burst::{BURST_MAX, RxBatch, TxBatch};
 use ringport::doorbell::{Doorbell, DoorbellError};
 use ringport::link::LinkState;
 use ringport::pool::{Pool, PoolError};
-use ringport::ring::{Cursor, NO_DOORBELL};
+use ringport::ring::{Cursor, NO_DOORBELL, RingIdx};
 use ringport::shm::guard::Watch;
 use ringport::shm::{
-    DescTable, Mapping, OutOfRange, OwnedMemory, RegionError, Regions, SharedU16, read_u32,
-    write_u32,
+    DescTable, Mapping, OutOfRange, OwnedMemory, PerSlot, RegionError, Regions, SharedU16,
+    read_u32, write_u32,
 };
 use std::io;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ fn add_queue(
         let batch = if exchangeable { batch.exchangeable() } else { batch };
         queues.rx.push(RxQueue::new(Ring::new(parts), batch, config.rx_mode, chain_max));
     } else {
-        let batch = TxBatch::new(Arc::clone(regions), ring_size, capacity, usize::from(chain_max));
+        let batch = TxBatch::new(Arc::clone(regions), capacity, usize::from(chain_max));
         let batch = if exchangeable { batch.exchangeable() } else { batch };
         queues.tx.push(TxQueue::new(Ring::new(parts), batch));
     }
@@ -378,7 +378,7 @@ fn initialise(
     view.head.set(0);
     view.tail.set(0);
     for slot in 0..slots {
-        view.descriptors.store(slot, buffers.empty(slot).to_words());
+        view.descriptors.store(slot, buffers.empty(RingIdx(slot)).to_words());
     }
     Ok(())
 }
@@ -449,7 +449,7 @@ impl Plan {
         // No loss: every start lies in a region of 32-bit offsets, with `headroom` bytes behind it.
         let offset = |start: u64| u32::try_from(start + u64::from(headroom)).unwrap_or(u32::MAX);
         Ok(SlotTable {
-            offsets: starts.into_iter().map(offset).collect(),
+            offsets: PerSlot::new(starts.into_iter().map(offset).collect()),
             capacity: buffer_size - u32::from(headroom),
             region,
             headroom,

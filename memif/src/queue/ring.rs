@@ -1,15 +1,19 @@
 //! What both kinds of queue know of their ring.
 
-use super::descriptor::Descriptor;
-use ringport::burst::TxBatch;
+use super::descriptor::{Descriptor, offset_and_shape};
+use ringport::burst::{Piece, Shape};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::link::{LinkState, LinkStatus};
 use ringport::pool::Pool;
-use ringport::ring::Cursor;
+use ringport::ring::{Cursor, RingIdx};
 use ringport::shm::guard::Watch;
-use ringport::shm::{DescTable, SharedU16};
+use ringport::shm::{DescTable, DescView, PerSlot, PerSlotView, SharedU16};
 use std::sync::Arc;
+
+/// How many slots ahead of their turn lines are fetched, at most. A burst's own lines arrive too late
+/// when they are asked for with the burst; further ahead than this nothing more is gained.
+const FETCH_AHEAD: u16 = 64;
 
 /// A ring in shared memory, from one side.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Ring {
     pub(super) link: Arc<LinkState>,
     /// As client: where our slots' buffers are. As server: nothing.
     pub(super) buffers: Option<SlotTable>,
+    /// As server: where the buffers of the slots were when they were last seen.
+    pub(super) seen: Seen,
     /// Bring the link down when the server takes back memory of ours.
     _watches: Arc<[Watch]>,
     /// The link is down; only what was published before that is handed out.
@@ -34,11 +40,37 @@ pub(super) struct Ring {
     failed: Option<QueueError>,
 }
 
+/// Published or free slots that a burst may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) first: RingIdx,
+    /// All that may be used, from `first` on.
+    pub(super) known: u16,
+    /// How far ahead of their turn lines are fetched.
+    ahead: u16,
+}
+
+impl Window {
+    /// The slot whose lines are fetched with slot number `at`; without one in the window, that slot
+    /// itself.
+    #[inline(always)]
+    pub(super) fn ahead_of(&self, at: u16) -> RingIdx {
+        let ahead = at + self.ahead;
+        self.first.ahead(if ahead < self.known { ahead } else { at })
+    }
+
+    /// The slots whose descriptors are fetched when `count` are used: the first, and how many.
+    #[inline(always)]
+    pub(super) fn descriptors_ahead(&self, count: u16) -> (u16, u16) {
+        (self.first.ahead(self.ahead).0, count.min(self.known.saturating_sub(self.ahead)))
+    }
+}
+
 /// The client's private table of its slots' buffers: never read back from shared memory.
 #[derive(Debug)]
 pub(super) struct SlotTable {
     /// Offset in the buffers' region, by slot.
-    pub(super) offsets: Box<[u32]>,
+    pub(super) offsets: PerSlot<u32>,
     /// What a buffer holds, in bytes.
     pub(super) capacity: u32,
     /// The region that they lie in.
@@ -52,20 +84,29 @@ pub(super) struct SlotTable {
 impl SlotTable {
     /// The descriptor of an empty buffer.
     #[inline]
-    pub(super) fn empty(&self, slot: u16) -> Descriptor {
-        let offset = self.offsets.get(usize::from(slot)).copied().unwrap_or(0);
+    pub(super) fn empty(&self, slot: RingIdx) -> Descriptor {
+        let offset = self.offsets.get(slot);
         Descriptor { more: false, region: self.region, len: self.capacity, offset }
     }
 
-    /// Tells a transmit batch where the buffers are. They lie in its region by construction.
-    pub(super) fn enter(&self, batch: &mut TxBatch) {
-        for (slot, &offset) in (0..).zip(&self.offsets) {
-            let entered = batch.set_slot(slot, self.region, u64::from(offset), self.capacity);
-            debug_assert!(entered.is_ok(), "own buffer {slot}: {entered:?}");
-        }
+    /// The buffers of a window's slots: `shape` tells what is in each.
+    #[inline(always)]
+    pub(super) fn pieces(
+        &self,
+        window: Window,
+        count: u16,
+        shape: impl Fn(RingIdx) -> Shape,
+    ) -> impl Iterator<Item = Piece> {
+        let offsets = self.offsets.view();
+        (0..count).map(move |at| {
+            let (slot, ahead) = (window.first.ahead(at), window.ahead_of(at));
+            let (offset, ahead) = (offsets.get(slot).into(), offsets.get(ahead).into());
+            Piece { offset, shape: shape(slot), ahead }
+        })
     }
 
-    /// Notes where the buffers of the next `slots` slots are, after they were exchanged.
+    /// Notes where the buffers of the next `slots` slots are, after they were exchanged: `offset`
+    /// tells it, counted from the first of them.
     #[cold]
     pub(super) fn follow_exchange(
         &mut self,
@@ -73,12 +114,50 @@ impl SlotTable {
         slots: u16,
         offset: impl Fn(u16) -> Option<u64>,
     ) {
-        for slot in (0..slots).map(|at| cursor.next().ahead(at).slot(cursor.mask())) {
-            let now = offset(slot).and_then(|offset| u32::try_from(offset).ok());
-            if let (Some(known), Some(now)) = (self.offsets.get_mut(usize::from(slot)), now) {
-                *known = now;
+        for at in 0..slots {
+            if let Some(now) = offset(at).and_then(|offset| u32::try_from(offset).ok()) {
+                self.offsets.set(cursor.next().ahead(at), now);
             }
         }
+    }
+}
+
+/// Offsets of a client's buffers, by slot, as they were last seen. A client mostly offers the same
+/// buffer again, so this tells which lines to fetch ahead of their turn. Nothing but a hint.
+#[derive(Debug)]
+pub(super) struct Seen(PerSlot<u32>, u16);
+
+impl Seen {
+    fn in_descriptors(descriptors: &DescTable, slots: u16) -> Self {
+        let offset = |slot| Descriptor::from_words(descriptors.load(slot)).offset;
+        Self(
+            PerSlot::new((0..slots).map(offset).collect()),
+            Descriptor::from_words(descriptors.load(0)).region,
+        )
+    }
+
+    /// Region and offsets.
+    pub(super) fn offsets(&self) -> (u16, PerSlotView<'_, u32>) {
+        (self.1, self.0.view())
+    }
+
+    /// What the descriptors of a window's slots name.
+    #[inline(always)]
+    pub(super) fn pieces(
+        &mut self,
+        window: Window,
+        count: u16,
+        descriptors: DescView<'_>,
+    ) -> impl Iterator<Item = Piece> {
+        let mut seen = self.0.view_mut();
+        (0..count).map(move |at| {
+            let (slot, ahead) = (window.first.ahead(at), window.ahead_of(at));
+            let (offset, shape) = offset_and_shape(descriptors.load(slot.0));
+            if seen.get(slot) != offset {
+                seen.set(slot, offset);
+            }
+            Piece { offset: offset.into(), shape, ahead: seen.get(ahead).into() }
+        })
     }
 }
 
@@ -106,7 +185,9 @@ pub(super) struct RingParts {
 
 impl Ring {
     pub(super) fn new(parts: RingParts) -> Self {
+        let seen = Seen::in_descriptors(&parts.descriptors, parts.cursor.ring_size());
         Self {
+            seen,
             cursor: parts.cursor,
             own: parts.own,
             peer: parts.peer,
@@ -128,13 +209,6 @@ impl Ring {
             return self.available_at_the_end();
         }
         Ok(self.cursor.available(self.peer.atomic(), wanted)?)
-    }
-
-    /// The next `count` slots.
-    #[inline(always)]
-    pub(super) fn window(&self, count: u16) -> impl Iterator<Item = u16> + use<> {
-        let (first, mask) = (self.cursor.next(), self.cursor.mask());
-        (0..count).map(move |at| first.ahead(at).slot(mask))
     }
 
     /// Like [`available`](Self::available), but looks at the peer's index in any case.
@@ -163,6 +237,15 @@ impl Ring {
             0 => Err(QueueError::LinkDown),
             left => Ok(left),
         }
+    }
+
+    /// The next slots, of which `wanted` will do: `known` may be more.
+    #[inline]
+    pub(super) fn window(&mut self, wanted: u16) -> Result<Window, QueueError> {
+        // Not so far that in a short ring the peer still works on them.
+        let ahead = FETCH_AHEAD.min(self.cursor.ring_size() / 4);
+        let known = self.available(wanted.saturating_add(ahead))?;
+        Ok(Window { first: self.cursor.next(), known, ahead })
     }
 
     /// Latches an error and brings the link down with it.

@@ -1,11 +1,11 @@
 //! Receive queues.
 
 use super::RxMode;
-use super::descriptor::{own_piece, piece};
-use super::ring::{Ring, SlotTable};
+use super::descriptor::own_shape;
+use super::ring::{Ring, Window};
 use ringport::burst::{FillLimits, PacketRx, ReleaseRx, Released, RxBatch, RxBurst, Shape};
 use ringport::error::QueueError;
-use ringport::ring::{RingIdx, arm, disarm};
+use ringport::ring::{arm, disarm};
 use ringport::stats::RxStats;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -106,21 +106,21 @@ impl RxSide {
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
         batch.clear();
         let wanted = u16::try_from(max.min(batch.capacity())).unwrap_or(u16::MAX);
-        let mut available = self.ring.available(wanted)?;
-        if available == 0 || wanted == 0 {
+        let mut window = self.ring.window(wanted)?;
+        if window.known == 0 || wanted == 0 {
             self.stats.empty_bursts += 1;
             return Ok(());
         }
-        self.take(batch, available, wanted)?;
+        self.take(batch, window, wanted)?;
         while batch.packets() == 0 {
             // One packet whose end has not been published: look once more, else wait for it.
             let now = self.ring.available_now()?;
-            if now == available {
+            if now == window.known {
                 self.partial = now;
                 return if self.ring.is_draining() { Err(QueueError::LinkDown) } else { Ok(()) };
             }
-            available = now;
-            self.take(batch, available, wanted)?;
+            window.known = now;
+            self.take(batch, window, wanted)?;
         }
         self.partial = 0;
         if self.armed && self.mode == RxMode::Adaptive {
@@ -132,48 +132,31 @@ impl RxSide {
 
     /// Takes descriptors until `wanted` packets are complete.
     #[inline]
-    fn take(&self, batch: &mut RxBatch, available: u16, wanted: u16) -> Result<(), QueueError> {
-        match &self.ring.buffers {
-            None => self.take_as_server(batch, available, wanted),
-            Some(slots) => self.take_as_client(slots, batch, available, wanted),
+    fn take(&mut self, batch: &mut RxBatch, window: Window, wanted: u16) -> Result<(), QueueError> {
+        let (packets_max, chain_max) = (wanted.into(), self.chain_max.into());
+        let limits = |piece_len_max| FillLimits { packets_max, chain_max, piece_len_max };
+        let Ring { descriptors, buffers, seen, .. } = &mut self.ring;
+        let (from, lines) = window.descriptors_ahead(wanted);
+        let count = window.known;
+        match buffers {
+            // The client's descriptors: all of each is checked, by the batch.
+            None => {
+                descriptors.prefetch_read(from, lines);
+                let pieces = seen.pieces(window, count, descriptors.view());
+                batch.fill(pieces, limits(u32::MAX))
+            }
+            // Our own buffers: of the server's descriptor only length and flags count. It is written
+            // when the packets are released.
+            Some(own) => {
+                descriptors.prefetch_write(from, lines);
+                let (view, region) = (descriptors.view(), own.region);
+                let pieces = own.pieces(window, count, move |slot| {
+                    let [low, _] = view.load(slot.0);
+                    own_shape(low, region)
+                });
+                batch.fill(pieces, limits(own.capacity))
+            }
         }
-    }
-
-    /// The client's descriptors: all of each is checked, by the batch.
-    #[inline]
-    fn take_as_server(
-        &self,
-        batch: &mut RxBatch,
-        available: u16,
-        wanted: u16,
-    ) -> Result<(), QueueError> {
-        let first = self.ring.cursor.next();
-        let pieces = self.ring.descriptors.run(first.0, available);
-        batch.fill(pieces.map(|(_, words)| piece(words)), self.limits(wanted, u32::MAX))
-    }
-
-    /// Our own buffers: of the server's descriptor only length and flags count.
-    #[inline]
-    fn take_as_client(
-        &self,
-        slots: &SlotTable,
-        batch: &mut RxBatch,
-        available: u16,
-        wanted: u16,
-    ) -> Result<(), QueueError> {
-        // They are written when the packets are released.
-        let first = self.ring.cursor.next();
-        self.ring.descriptors.prefetch_write(first.0, available.min(wanted));
-        let pieces = self.ring.descriptors.run(first.0, available).map(|(slot, words)| {
-            let offset = slots.offsets.get(usize::from(slot)).copied().unwrap_or(0);
-            own_piece(words, slots.region, offset)
-        });
-        batch.fill(pieces, self.limits(wanted, slots.capacity))
-    }
-
-    fn limits(&self, packets_max: u16, piece_len_max: u32) -> FillLimits {
-        let (packets_max, chain_max) = (packets_max.into(), self.chain_max.into());
-        FillLimits { packets_max, chain_max, piece_len_max }
     }
 
     fn arm(&mut self) -> Result<bool, QueueError> {
@@ -211,20 +194,16 @@ impl ReleaseRx for RxSide {
         let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
         if let Some(slots) = buffers {
             if released.exchanged {
-                let (first, mask) = (cursor.next(), cursor.mask());
-                let entry = |slot: u16| {
-                    usize::from(RingIdx(slot).ahead(0u16.wrapping_sub(first.0)).0 & mask)
-                };
-                slots.follow_exchange(cursor, entries, |slot| released.batch.offset(entry(slot)));
-                for slot in (0..entries).map(|at| first.ahead(at).slot(mask)) {
-                    descriptors.store(slot, slots.empty(slot).to_words());
+                slots.follow_exchange(cursor, entries, |at| released.batch.offset(at.into()));
+                for slot in (0..entries).map(|at| cursor.next().ahead(at)) {
+                    descriptors.store(slot.0, slots.empty(slot).to_words());
                 }
             }
             // The server overwrote the length. Region and offset are as we left them, unless it
             // broke the contract: then it misleads itself.
             let empty = Shape::new(slots.region, slots.capacity, false).word();
             for at in 0..entries {
-                descriptors.store_low(cursor.next().ahead(at).slot(cursor.mask()), empty);
+                descriptors.store_low(cursor.next().ahead(at).0, empty);
             }
         }
         cursor.publish(own.atomic(), entries);

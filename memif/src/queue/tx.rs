@@ -1,8 +1,7 @@
 //! Transmit queues.
 
-use super::descriptor::Descriptor;
 use super::ring::Ring;
-use ringport::burst::{CommitTx, Committed, PacketTx, TxBatch, TxBurst};
+use ringport::burst::{CommitTx, Committed, PacketTx, Shape, TxBatch, TxBurst};
 use ringport::error::QueueError;
 use ringport::ring::must_ring;
 use ringport::stats::TxStats;
@@ -17,25 +16,12 @@ pub struct TxQueue {
 #[derive(Debug)]
 struct TxSide {
     ring: Ring,
-    /// As server: the client's descriptor of each slot, as it was last checked and entered in the
-    /// batch. A client that always offers the same buffers is checked once.
-    checked: Box<[[u64; 2]]>,
     stats: TxStats,
 }
 
-/// The metadata of a descriptor's second word, which is ignored.
-const METADATA: u64 = 0xffff_ffff_0000_0000;
-/// What no descriptor without metadata is like.
-const UNKNOWN: [u64; 2] = [0, METADATA];
-
 impl TxQueue {
-    pub(super) fn new(ring: Ring, mut batch: TxBatch) -> Self {
-        let mut checked = Box::default();
-        match &ring.buffers {
-            Some(own) => own.enter(&mut batch),
-            None => checked = vec![UNKNOWN; usize::from(ring.cursor.ring_size())].into(),
-        }
-        Self { batch, side: TxSide { ring, checked, stats: TxStats::default() } }
+    pub(super) fn new(ring: Ring, batch: TxBatch) -> Self {
+        Self { batch, side: TxSide { ring, stats: TxStats::default() } }
     }
 
     /// Reserves up to `max` free slots. Never blocks, allocates, or makes a system call. A full
@@ -79,34 +65,23 @@ impl PacketTx for TxQueue {
 impl TxSide {
     #[inline]
     fn reserve(&mut self, batch: &mut TxBatch, max: usize) -> Result<(), QueueError> {
-        batch.offer(0, 0);
+        batch.clear();
         if !self.ring.link.is_up() {
             return Err(self.ring.link.reason());
         }
         let wanted = u16::try_from(max.min(batch.burst_max())).unwrap_or(u16::MAX);
-        let free = self.ring.available(wanted)?;
-        self.stats.ring_full += u64::from(free < wanted);
-        let (count, first) = (free.min(wanted), self.ring.cursor.next());
-        if self.ring.buffers.is_none() {
-            for slot in self.ring.window(count) {
-                self.check(batch, slot)?;
+        let window = self.ring.window(wanted)?;
+        self.stats.ring_full += u64::from(window.known < wanted);
+        let count = window.known.min(wanted);
+        let Ring { descriptors, buffers, seen, .. } = &mut self.ring;
+        match buffers {
+            Some(own) => {
+                let shape = Shape::new(own.region, own.capacity, false);
+                batch.reserve(own.pieces(window, count, move |_| shape))
             }
+            // All of each descriptor is checked, by the batch.
+            None => batch.reserve(seen.pieces(window, count, descriptors.view())),
         }
-        batch.offer(first.0, count);
-        Ok(())
-    }
-
-    /// Reads the client's descriptor of `slot`, and checks it when it is not the one known.
-    #[inline]
-    fn check(&mut self, batch: &mut TxBatch, slot: u16) -> Result<(), QueueError> {
-        let [low, high] = self.ring.descriptors.load(slot);
-        let words = [low, high & !METADATA];
-        if self.checked[usize::from(slot)] != words {
-            let d = Descriptor::from_words(words);
-            batch.set_slot(slot, d.region, u64::from(d.offset), d.len)?;
-            self.checked[usize::from(slot)] = words;
-        }
-        Ok(())
     }
 
     /// Lets the peer know, if it asked for that.
@@ -136,24 +111,29 @@ impl CommitTx for TxSide {
     fn commit(&mut self, committed: Committed<'_>) {
         // No loss: a burst never holds more slots than its ring.
         let slots = u16::try_from(committed.slots).unwrap_or(u16::MAX);
-        let Ring { cursor, own, descriptors, buffers, .. } = &mut self.ring;
+        let Ring { cursor, own, descriptors, buffers, seen, .. } = &mut self.ring;
+        let first = cursor.next();
         if let Some(buffers) = buffers.as_mut().filter(|_| committed.exchanged) {
-            buffers.follow_exchange(cursor, slots, |slot| committed.batch.offset(slot));
-            committed.for_each_written(|slot, _| {
-                descriptors.store(slot, buffers.empty(slot).to_words());
-            });
+            buffers.follow_exchange(cursor, slots, |at| committed.batch.offset(at.into()));
+            for slot in (0..slots).map(|at| first.ahead(at)) {
+                descriptors.store(slot.0, buffers.empty(slot).to_words());
+            }
         }
         let mut bytes = 0;
-        committed.for_each_written(|slot, shape| {
-            descriptors.store_low(slot, shape.word());
+        for (at, shape) in (0..).zip(committed.shapes()) {
+            descriptors.store_low(first.ahead(at).0, shape.word());
             bytes += u64::from(shape.len());
-        });
+        }
         self.stats.packets += committed.packets as u64;
         self.stats.bytes += bytes;
         cursor.publish(own.atomic(), slots);
-        let ahead = cursor.cached().min(slots);
-        descriptors.prefetch_write(cursor.next().0, ahead);
-        committed.batch.fetch_ahead(committed.slots, ahead.into());
+        let (next, ahead) = (cursor.next(), cursor.cached().min(slots));
+        descriptors.prefetch_write(next.0, ahead);
+        let (region, offsets) = match buffers {
+            Some(own) => (own.region, own.offsets.view()),
+            None => seen.offsets(),
+        };
+        committed.batch.fetch_ahead(region, (0..ahead).map(|at| offsets.get(next.ahead(at))));
         self.notify();
     }
 }

@@ -4,7 +4,7 @@
 use crate::copy;
 use crate::error::QueueError;
 use crate::offload::Offload;
-use crate::shm::Regions;
+use crate::shm::{Ranges, Regions};
 use bytes::Bytes;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -16,6 +16,19 @@ pub struct Piece {
     pub offset: u64,
     /// Its other properties.
     pub shape: Shape,
+    /// Where in the same region a piece probably starts that will be used some slots later: its
+    /// first line is fetched meanwhile. Only a hint: it is never dereferenced, and may be anything.
+    /// The piece's own offset where nothing is known.
+    pub ahead: u64,
+}
+
+impl Piece {
+    /// A piece with no hint of what comes after it.
+    #[must_use]
+    #[inline(always)]
+    pub fn alone(offset: u64, shape: Shape) -> Self {
+        Self { offset, shape, ahead: offset }
+    }
 }
 
 /// Region, length and continuation of a piece, in one word: a burst writes and reads one a packet.
@@ -30,6 +43,7 @@ pub struct Shape(u64);
 
 impl Shape {
     const MORE: u64 = 1;
+    pub(super) const EMPTY: Self = Self(0);
     const FIELDS: u64 = 0xffff_ffff_ffff_0000 | Self::MORE;
 
     /// Puts a shape together.
@@ -99,9 +113,22 @@ pub(super) struct RxEntry {
     /// `len()` bytes from here lie in a mapping of the batch's regions: see [`RxBatch::fill`].
     pub(super) address: NonNull<u8>,
     shape: Shape,
+    /// A line to fetch for a later burst while this piece is read. Never dereferenced.
+    ahead: *const u8,
 }
 
 impl RxEntry {
+    /// The entry of a checked `piece`.
+    #[inline(always)]
+    fn new(piece: &Piece, ranges: &mut Ranges<'_>) -> Option<Self> {
+        // By way of the hint: the piece's own address is not known before its descriptor is here.
+        let ahead = ranges.hint(piece.ahead);
+        if piece.ahead == piece.offset {
+            copy::prefetch_read(ahead);
+        }
+        Some(Self { address: ranges.locate(piece)?, shape: piece.shape, ahead })
+    }
+
     #[inline(always)]
     pub(super) fn len(self) -> u32 {
         self.shape.len()
@@ -138,7 +165,8 @@ impl RxBatch {
     /// Storage for bursts of up to `capacity` entries that point into `regions`.
     #[must_use]
     pub fn new(regions: Arc<Regions>, capacity: usize) -> Self {
-        let empty = RxEntry { address: NonNull::dangling(), shape: Shape::default() };
+        let address = NonNull::dangling();
+        let empty = RxEntry { address, shape: Shape::EMPTY, ahead: address.as_ptr() };
         Self {
             regions,
             entries: vec![empty; capacity].into(),
@@ -199,20 +227,19 @@ impl RxBatch {
         limits: FillLimits,
     ) -> Result<(), QueueError> {
         let Self { regions, entries, .. } = self;
-        let ranges = regions.ranges();
+        let mut ranges = regions.ranges();
         let room = limits.packets_max.min(entries.len());
         let mut used = 0;
         let mut odd = None;
         // Packets of one piece each, which most are.
         for entry in &mut entries[..room] {
             let Some(piece) = pieces.next() else { break };
-            let address = ranges.locate(&piece);
-            let Some(address) = address.filter(|_| limits.is_plain(piece.shape)) else {
+            let checked = RxEntry::new(&piece, &mut ranges);
+            let Some(checked) = checked.filter(|_| limits.is_plain(piece.shape)) else {
                 odd = Some(piece);
                 break;
             };
-            *entry = RxEntry { address, shape: piece.shape };
-            copy::prefetch_read(address.as_ptr());
+            *entry = checked;
             used += 1;
         }
         (self.used, self.packets, self.exchanged) = (used, used, false);
@@ -230,10 +257,13 @@ impl RxBatch {
         limits: FillLimits,
     ) -> Result<(), QueueError> {
         let (mut used, mut outcome) = (self.used, Ok(()));
+        let mut ranges = self.regions.ranges();
         for piece in pieces {
-            let located = limits.check(piece.shape).and_then(|()| self.regions.locate(&piece));
-            let address = match located {
-                Ok(address) => address,
+            let checked = limits.check(piece.shape).and_then(|()| {
+                RxEntry::new(&piece, &mut ranges).ok_or_else(|| self.regions.refuse(&piece))
+            });
+            let checked = match checked {
+                Ok(checked) => checked,
                 Err(error) => {
                     outcome = Err(error);
                     break;
@@ -243,8 +273,7 @@ impl RxBatch {
                 outcome = Err(chain_too_long(self.entries.len()));
                 break;
             };
-            *entry = RxEntry { address, shape: piece.shape };
-            copy::prefetch_read(address.as_ptr());
+            *entry = checked;
             used += 1;
             if !piece.shape.more() {
                 (self.used, self.packets) = (used, self.packets + 1);
@@ -422,6 +451,7 @@ impl<'b> Iterator for RxPackets<'b> {
     fn next(&mut self) -> Option<RxPacket<'b>> {
         let (first, rest) = self.rest.split_first()?;
         let batch = self.batch;
+        copy::prefetch_read(first.ahead);
         if !first.more() {
             self.rest = rest;
             return Some(RxPacket { entries: std::slice::from_ref(first), batch });
@@ -483,7 +513,7 @@ impl<'b> RxPacket<'b> {
     /// [`len`](Self::len) to see whether that was all.
     #[inline]
     pub fn copy_to(&self, to: &mut [u8]) -> usize {
-        let [one] = self.entries else { return self.copy_range(0, to) };
+        let [one] = self.entries else { return copy_pieces(self.entries, 0, to) };
         let len = to.len().min(one.len() as usize);
         // SAFETY: `RxBatch::fill` checked that `len()` bytes at the address lie in a mapping that
         // the batch keeps alive; `to` is private and at least `len` long.
@@ -506,23 +536,8 @@ impl<'b> RxPacket<'b> {
     }
 
     /// Copies bytes from `offset` on to `to`, as many as there are and fit, and returns how many.
-    pub fn copy_range(&self, mut offset: usize, to: &mut [u8]) -> usize {
-        let mut done = 0;
-        for entry in self.entries {
-            let len = entry.len() as usize;
-            if offset >= len {
-                offset -= len;
-                continue;
-            }
-            let rest = &mut to[done..];
-            let take = rest.len().min(len - offset);
-            // SAFETY: `offset + take <= len`, and `RxBatch::fill` checked that `len` bytes at the
-            // address lie in a mapping that the batch keeps alive; `rest` is private.
-            unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr().add(offset), take) };
-            done += take;
-            offset = 0;
-        }
-        done
+    pub fn copy_range(&self, offset: usize, to: &mut [u8]) -> usize {
+        copy_pieces(self.entries, offset, to)
     }
 
     /// Copies the packet into a buffer of its own, which outlives the lease.
@@ -584,4 +599,24 @@ impl std::fmt::Debug for RxPacket<'_> {
         let (len, pieces) = (self.len(), self.entries.len());
         f.debug_struct("RxPacket").field("len", &len).field("pieces", &pieces).finish()
     }
+}
+
+/// See [`RxPacket::copy_range`]. `entries` are a batch's, which is borrowed.
+fn copy_pieces(entries: &[RxEntry], mut offset: usize, to: &mut [u8]) -> usize {
+    let mut done = 0;
+    for entry in entries {
+        let len = entry.len() as usize;
+        if offset >= len {
+            offset -= len;
+            continue;
+        }
+        let rest = &mut to[done..];
+        let take = rest.len().min(len - offset);
+        // SAFETY: `offset + take <= len`, and `RxBatch::fill` checked that `len` bytes at the
+        // address lie in a mapping that the batch keeps alive; `rest` is private.
+        unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr().add(offset), take) };
+        done += take;
+        offset = 0;
+    }
+    done
 }

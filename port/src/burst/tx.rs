@@ -7,10 +7,9 @@ mod writer;
 pub use batch::{CommitTx, Committed, TxBatch};
 pub use writer::PacketWriter;
 
-use super::rx::{RxBurst, RxPacket, Shape};
+use super::rx::{RxBurst, RxPacket};
 use crate::copy;
 use crate::offload::Offload;
-use batch::TxSlot;
 use std::ptr::NonNull;
 use thiserror::Error;
 use writer::{push_chained, push_pieces};
@@ -96,8 +95,8 @@ impl<'q> TxBurst<'q> {
     pub fn set_offload(&mut self, offload: Offload) -> Result<(), PushError> {
         match self.batch.offloads.as_deref_mut() {
             Some(offloads) => {
-                let slot = (self.batch.first + self.used) & (offloads.len() - 1);
-                offloads[slot] = offload;
+                let next = offloads.get_mut(self.used).ok_or(PushError::Full)?;
+                *next = offload;
                 Ok(())
             }
             None if offload.is_plain() => Ok(()),
@@ -126,10 +125,7 @@ impl<'q> TxBurst<'q> {
         let (packets, entries) = rx.fitting(self.free());
         for at in 0..entries {
             let shape = rx.shape(at);
-            let slot = self.batch.slot_mut(self.used + at);
-            debug_assert!(shape.len() <= slot.capacity, "buffers of one pool have one size");
-            rx.swap_buffer(at, &mut slot.address);
-            *self.batch.shape_mut(self.used + at) = shape;
+            rx.swap_buffer(at, self.batch.slot_mut(self.used + at).exchange(shape));
         }
         self.used += entries;
         self.packets += packets;
@@ -151,16 +147,13 @@ impl<'q> TxBurst<'q> {
     /// address of at least `len` bytes.
     #[inline(always)]
     fn next_slot(&mut self, len: usize) -> Option<NonNull<u8>> {
-        if self.used >= self.batch.free {
+        let slot = self.batch.free_slot(self.used)?;
+        if len > slot.capacity() || len == 0 {
             return None;
         }
-        let TxSlot { address, capacity, region } = *self.batch.slot(self.used);
-        if len > capacity as usize || len == 0 {
-            return None;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
-        let shape = Shape::new(region, len as u32, false);
-        *self.batch.shape_mut(self.used) = shape;
+        #[expect(clippy::cast_possible_truncation, reason = "at most the capacity, a u32")]
+        slot.set_written(len as u32, false);
+        let address = slot.address;
         self.used += 1;
         self.packets += 1;
         Some(address)

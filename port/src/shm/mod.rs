@@ -19,14 +19,17 @@ pub mod guard;
 mod inspect;
 mod mapping;
 mod owned;
+mod per_slot;
 mod policy;
 mod view;
 
 pub use error::RegionError;
 pub use mapping::Mapping;
 pub use owned::{Backing, OwnedMemory};
+pub use per_slot::{PerSlot, PerSlotView, PerSlotViewMut};
 pub use policy::{MemoryLimits, MemoryPolicy};
-pub use view::{DescTable, OutOfRange, Regions, SharedU16, read_u32, write_u32};
+pub(crate) use view::Ranges;
+pub use view::{DescTable, DescView, OutOfRange, Regions, SharedU16, read_u32, write_u32};
 
 #[cfg(test)]
 mod tests;

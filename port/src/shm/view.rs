@@ -3,9 +3,10 @@
 #![expect(unsafe_code, reason = "the views turn checked offsets into addresses in shared memory")]
 
 use super::Mapping;
-use crate::burst::Piece;
+use crate::burst::{Piece, Shape};
 use crate::error::QueueError;
 use crate::sync::{AtomicU16, Ordering};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -136,17 +137,14 @@ impl DescTable {
     #[must_use]
     #[inline]
     pub fn load(&self, slot: u16) -> [u64; 2] {
-        let [low, high] = self.entry(slot);
-        [u64::from_le(low.load(Ordering::Relaxed)), u64::from_le(high.load(Ordering::Relaxed))]
+        self.view().load(slot)
     }
 
-    /// Reads `count` descriptors from `slot` on, each word once.
+    /// The table to read in a loop, whose place and size stay in registers.
+    #[must_use]
     #[inline(always)]
-    pub fn run(&self, slot: u16, count: u16) -> impl Iterator<Item = (u16, [u64; 2])> + '_ {
-        (0..count).map(move |at| {
-            let slot = slot.wrapping_add(at) & self.mask;
-            (slot, self.load(slot))
-        })
+    pub fn view(&self) -> DescView<'_> {
+        DescView { first: self.first, mask: self.mask, table: PhantomData }
     }
 
     /// Writes the descriptor at `slot`.
@@ -163,21 +161,54 @@ impl DescTable {
         self.entry(slot)[0].store(low.to_le(), Ordering::Relaxed);
     }
 
+    /// Hints that `count` descriptors from `slot` on will be read soon.
+    #[inline]
+    pub fn prefetch_read(&self, slot: u16, count: u16) {
+        self.each_line(slot, count, crate::copy::prefetch_read);
+    }
+
     /// Hints that `count` descriptors from `slot` on will be written soon. A side that reads
     /// descriptors and then writes them takes each line over once instead of twice.
     #[inline]
     pub fn prefetch_write(&self, slot: u16, count: u16) {
+        self.each_line(slot, count, crate::copy::prefetch_write);
+    }
+
+    #[inline(always)]
+    fn each_line(&self, slot: u16, count: u16, fetch: impl Fn(*const u8)) {
         const PER_LINE: usize = 4;
         for at in (0..count).step_by(PER_LINE) {
-            let entry = self.entry(slot.wrapping_add(at));
-            crate::copy::prefetch_write(std::ptr::from_ref(entry).cast());
+            fetch(std::ptr::from_ref(self.entry(slot.wrapping_add(at))).cast());
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry(&self, slot: u16) -> &[AtomicU64; 2] {
-        // SAFETY: `new` checked that `mask + 1` entries lie in the mapping, aligned to 16 bytes,
-        // and the slot is masked. `_mapping` keeps them mapped as long as the reference lives.
+        self.view().entry(slot)
+    }
+}
+
+/// See [`DescTable::view`].
+#[derive(Debug, Clone, Copy)]
+pub struct DescView<'t> {
+    first: NonNull<[AtomicU64; 2]>,
+    mask: u16,
+    table: PhantomData<&'t DescTable>,
+}
+
+impl<'t> DescView<'t> {
+    /// The descriptor at `slot`, as two little-endian words, each read once.
+    #[must_use]
+    #[inline(always)]
+    pub fn load(&self, slot: u16) -> [u64; 2] {
+        let [low, high] = self.entry(slot);
+        [u64::from_le(low.load(Ordering::Relaxed)), u64::from_le(high.load(Ordering::Relaxed))]
+    }
+
+    #[inline(always)]
+    fn entry(&self, slot: u16) -> &'t [AtomicU64; 2] {
+        // SAFETY: `DescTable::new` checked that `mask + 1` entries lie in the mapping, aligned to 16
+        // bytes, and the slot is masked. The table keeps them mapped while it is borrowed.
         unsafe { self.first.add(usize::from(slot & self.mask)).as_ref() }
     }
 }
@@ -226,16 +257,17 @@ impl Regions {
     /// The ranges, for a loop that looks many pieces up.
     #[inline(always)]
     pub(crate) fn ranges(&self) -> Ranges<'_> {
-        Ranges(&self.ranges)
+        let (base, len) = self.ranges.first().copied().unwrap_or((NonNull::dangling(), 0));
+        Ranges { all: &self.ranges, region: 0, base, len }
     }
 
-    /// The address of a piece: all of it lies in the mapping of its region, and it is not empty.
-    #[inline]
-    pub(crate) fn locate(&self, piece: &Piece) -> Result<NonNull<u8>, QueueError> {
-        self.ranges().locate(piece).ok_or_else(|| self.refuse(piece))
+    /// A look-up of many pieces of the same size.
+    #[inline(always)]
+    pub(crate) fn alike(&self) -> Alike<'_> {
+        Alike { all: &self.ranges, shape: None, base: NonNull::dangling(), last: 0 }
     }
 
-    /// Offset of an address that [`locate`](Self::locate) gave for `region`.
+    /// Offset of an address that was located in `region`.
     pub(crate) fn offset_of(&self, region: u16, address: NonNull<u8>) -> Option<u64> {
         let &(base, region_len) = self.ranges.get(usize::from(region))?;
         let offset = (address.as_ptr() as u64).checked_sub(base.as_ptr() as u64)?;
@@ -244,7 +276,7 @@ impl Regions {
 
     /// Says what is wrong with a piece.
     #[cold]
-    fn refuse(&self, piece: &Piece) -> QueueError {
+    pub(crate) fn refuse(&self, piece: &Piece) -> QueueError {
         let (region, len, offset) = (piece.shape.region(), piece.shape.len(), piece.offset);
         let Some(&(_, region_len)) = self.ranges.get(usize::from(region)) else {
             let count = u16::try_from(self.ranges.len()).unwrap_or(u16::MAX);
@@ -257,23 +289,78 @@ impl Regions {
     }
 }
 
-/// Bases and lengths of the mappings of a set of regions, which outlive it.
+/// A look-up of many pieces in a set of regions, which outlives it. It remembers the region of the
+/// piece before, which is mostly that of the next.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ranges<'r>(&'r [(NonNull<u8>, u64)]);
+pub(crate) struct Ranges<'r> {
+    all: &'r [(NonNull<u8>, u64)],
+    /// The region that `base` and `len` belong to.
+    region: u16,
+    base: NonNull<u8>,
+    len: u64,
+}
 
 impl Ranges<'_> {
-    /// See [`Regions::locate`].
+    /// An address to fetch ahead: `offset` in the region of the piece before. It may be anywhere.
     #[inline(always)]
-    pub(crate) fn locate(self, piece: &Piece) -> Option<NonNull<u8>> {
-        let &(base, region_len) = self.0.get(usize::from(piece.shape.region()))?;
+    pub(crate) fn hint(&self, offset: u64) -> *const u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "any address will do")]
+        let offset = offset as usize;
+        self.base.as_ptr().wrapping_add(offset)
+    }
+
+    /// The address of a piece: all of it lies in the mapping of its region, and it is not empty.
+    #[inline(always)]
+    pub(crate) fn locate(&mut self, piece: &Piece) -> Option<NonNull<u8>> {
+        let region = piece.shape.region();
+        if region != self.region {
+            (self.base, self.len) = *self.all.get(usize::from(region))?;
+            self.region = region;
+        }
         let len = u64::from(piece.shape.len());
-        if len == 0 || piece.offset.saturating_add(len) > region_len {
+        if len == 0 || piece.offset.saturating_add(len) > self.len {
             return None;
         }
         #[expect(clippy::cast_possible_truncation, reason = "less than the length of a mapping")]
         let offset = piece.offset as usize;
-        // SAFETY: `offset + len <= region_len` was checked above, and `region_len` is the length
-        // of the mapping that starts at `base`.
-        Some(unsafe { base.add(offset) })
+        // SAFETY: `offset + len <= self.len` was checked above, and `self.len` is the length of the
+        // mapping that starts at `base`: both come from one entry of `all`.
+        Some(unsafe { self.base.add(offset) })
+    }
+}
+
+/// A look-up of many pieces, mostly with the same region and length as the one before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alike<'r> {
+    all: &'r [(NonNull<u8>, u64)],
+    /// What `base` and `last` belong to.
+    shape: Option<Shape>,
+    base: NonNull<u8>,
+    /// The last offset at which such a piece lies in the region.
+    last: u64,
+}
+
+impl Alike<'_> {
+    /// See [`Ranges::locate`].
+    #[inline(always)]
+    pub(crate) fn locate(&mut self, piece: &Piece) -> Option<NonNull<u8>> {
+        if self.shape != Some(piece.shape) {
+            self.change(piece.shape)?;
+        }
+        if piece.offset > self.last {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "less than the length of a mapping")]
+        let offset = piece.offset as usize;
+        // SAFETY: `offset <= self.last`, behind which at least the piece's length is left of the
+        // mapping that starts at `base`.
+        Some(unsafe { self.base.add(offset) })
+    }
+
+    fn change(&mut self, shape: Shape) -> Option<()> {
+        let &(base, region_len) = self.all.get(usize::from(shape.region()))?;
+        let last = region_len.checked_sub(shape.len().into()).filter(|_| !shape.is_empty())?;
+        (self.shape, self.base, self.last) = (Some(shape), base, last);
+        Some(())
     }
 }

@@ -9,34 +9,63 @@ use crate::shm::Regions;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The buffer of one slot of a transmit ring.
+/// The buffer of one slot of the window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TxSlot {
     /// `capacity` bytes from here lie in a mapping of the batch's regions: see
-    /// [`TxBatch::set_slot`].
+    /// [`TxBatch::reserve`].
     pub(super) address: NonNull<u8>,
-    pub(super) capacity: u32,
-    pub(super) region: u16,
+    /// Its region, and its capacity as the length.
+    holds: Shape,
+    /// What was written to it.
+    written: Shape,
 }
 
-/// The storage of a transmit queue's bursts: where the buffer of each slot is, and what was written
-/// to it. The queue's protocol offers windows of free slots and publishes those that were written;
-/// users see it as a [`TxBurst`](super::TxBurst).
+impl TxSlot {
+    const NONE: Self =
+        Self { address: NonNull::dangling(), holds: Shape::EMPTY, written: Shape::EMPTY };
+
+    #[inline(always)]
+    pub(super) fn capacity(&self) -> usize {
+        self.holds.len() as usize
+    }
+
+    /// Notes that `len` bytes were written.
+    #[inline(always)]
+    pub(super) fn set_written(&mut self, len: u32, more: bool) {
+        self.written = Shape::new(self.holds.region(), len, more);
+    }
+
+    /// Exchanges the buffer for another of the same region that holds `written`.
+    pub(super) fn exchange(&mut self, written: Shape) -> &mut NonNull<u8> {
+        debug_assert!(written.len() <= self.holds.len(), "buffers of one pool have one size");
+        self.written = written;
+        &mut self.address
+    }
+
+    /// Notes that the packet ends here.
+    pub(super) fn set_last(&mut self) {
+        self.set_written(self.written.len(), false);
+    }
+
+    #[inline(always)]
+    pub(super) fn written(&self) -> usize {
+        self.written.len() as usize
+    }
+}
+
+/// The storage behind a transmit queue's bursts: where the buffers of the next free slots are, and
+/// what was written to them. The queue's protocol reserves a window of free slots and publishes those
+/// that were written; users see it as a [`TxBurst`](super::TxBurst).
+///
+/// It is as small as a burst on purpose. A sender lives from having many lines of its peer under way
+/// at once; a table by slot of the ring would compete with them for the first-level cache.
 #[derive(Debug)]
 pub struct TxBatch {
     pub(super) regions: Arc<Regions>,
-    /// By slot: `mask + 1` of them, a power of two.
+    /// The window, in its front: `free` slots.
     slots: Box<[TxSlot]>,
-    /// What was written, by slot, apart from the buffers: committing reads it alone.
-    shapes: Box<[Shape]>,
-    mask: usize,
-    /// The window on offer: `free` slots from `first` on, wrapping.
-    pub(super) first: usize,
     pub(super) free: usize,
-    /// Slots at the front of the next window whose lines were fetched already.
-    fetched: usize,
-    /// Most slots of one burst.
-    burst_max: usize,
     /// Most slots that one packet may take.
     pub(super) chain_max: usize,
     pub(super) exchangeable: bool,
@@ -49,21 +78,14 @@ pub struct TxBatch {
 unsafe impl Send for TxBatch {}
 
 impl TxBatch {
-    /// Storage for a ring of `ring_size` slots (a power of two) in `regions`, for bursts of up to
-    /// `burst_max` slots and at most `chain_max` a packet. No slot has a buffer yet.
+    /// Storage for bursts of up to `burst_max` slots in `regions`, of which at most `chain_max` a
+    /// packet.
     #[must_use]
-    pub fn new(regions: Arc<Regions>, ring_size: u16, burst_max: usize, chain_max: usize) -> Self {
-        assert!(ring_size.is_power_of_two(), "ring size {ring_size} is no power of two");
-        let none = TxSlot { address: NonNull::dangling(), capacity: 0, region: 0 };
+    pub fn new(regions: Arc<Regions>, burst_max: usize, chain_max: usize) -> Self {
         Self {
             regions,
-            slots: vec![none; usize::from(ring_size)].into(),
-            shapes: vec![Shape::default(); usize::from(ring_size)].into(),
-            mask: usize::from(ring_size) - 1,
-            first: 0,
+            slots: vec![TxSlot::NONE; burst_max].into(),
             free: 0,
-            fetched: 0,
-            burst_max: burst_max.min(usize::from(ring_size)),
             chain_max,
             exchangeable: false,
             offloads: None,
@@ -77,15 +99,15 @@ impl TxBatch {
         self
     }
 
-    /// The metadata of the packet that starts with `slot`.
+    /// The metadata of the packet that starts with slot number `at` of the window.
     #[must_use]
-    pub fn offload(&self, slot: u16) -> Offload {
+    pub fn offload(&self, at: usize) -> Offload {
         let offloads = self.offloads.as_deref();
-        offloads.and_then(|o| o.get(usize::from(slot))).copied().unwrap_or_default()
+        offloads.and_then(|o| o.get(at)).copied().unwrap_or_default()
     }
 
-    /// Allows [`TxBurst::exchange`](super::TxBurst::exchange): for queues whose slots may be given other buffers of the same
-    /// size.
+    /// Allows [`TxBurst::exchange`](super::TxBurst::exchange): for queues whose slots may be given
+    /// other buffers of the same size.
     #[must_use]
     pub fn exchangeable(mut self) -> Self {
         self.exchangeable = true;
@@ -96,88 +118,67 @@ impl TxBatch {
     #[must_use]
     #[inline]
     pub fn burst_max(&self) -> usize {
-        self.burst_max
+        self.slots.len()
     }
 
-    /// Gives `slot` its buffer: `capacity` bytes at `offset` of `region`.
+    /// Forgets the window.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.free = 0;
+    }
+
+    /// Reserves a window of free slots whose buffers are `buffers`: the length of each is what it
+    /// holds. Those beyond [`burst_max`](Self::burst_max) are left out.
     ///
     /// # Errors
-    /// When they do not lie in the region, or `capacity` is zero. The slot keeps its buffer then.
-    #[inline]
-    pub fn set_slot(
-        &mut self,
-        slot: u16,
-        region: u16,
-        offset: u64,
-        capacity: u32,
-    ) -> Result<(), QueueError> {
-        let piece = Piece { offset, shape: Shape::new(region, capacity, false) };
-        let address = self.regions.locate(&piece)?;
-        let at = usize::from(slot).wrapping_sub(self.first);
-        *self.slot_mut(at) = TxSlot { address, capacity, region };
+    /// When a buffer does not lie in its region, or is empty. No slot is reserved then.
+    #[inline(always)]
+    pub fn reserve(&mut self, buffers: impl Iterator<Item = Piece>) -> Result<(), QueueError> {
+        let Self { regions, slots, .. } = self;
+        let mut alike = regions.alike();
+        let mut free = 0;
+        for (slot, buffer) in slots.iter_mut().zip(buffers) {
+            let Some(address) = alike.locate(&buffer) else {
+                self.free = 0;
+                return Err(regions.refuse(&buffer));
+            };
+            (slot.address, slot.holds) = (address, buffer.shape);
+            free += 1;
+        }
+        self.free = free;
         Ok(())
     }
 
-    /// Offers `count` slots from `first` on. Each must have been given a buffer; one that was not
-    /// takes no bytes.
-    #[inline]
-    pub fn offer(&mut self, first: u16, count: u16) {
-        self.first = usize::from(first);
-        self.free = usize::from(count).min(self.burst_max);
-        for at in self.fetched..self.free {
-            copy::prefetch_write(self.slot(at).address.as_ptr());
+    /// Fetches the first lines of `offsets` in `region`, where the buffers of the next burst
+    /// probably are: any number will do. Done between publishing and the fence before a doorbell,
+    /// the time that this takes and the time that the fence takes overlap.
+    #[inline(always)]
+    pub fn fetch_ahead(&self, region: u16, offsets: impl Iterator<Item = u32>) {
+        let Some(mapping) = self.regions.mapping(region) else { return };
+        let base = mapping.base().as_ptr();
+        for offset in offsets {
+            copy::prefetch_write(base.wrapping_add(offset as usize));
         }
-        self.fetched = 0;
     }
 
-    /// Fetches the lines of the `count` slots behind the first `committed` ones of the window, those
-    /// that the next burst will probably get. Done between publishing and the fence before a
-    /// doorbell, the time that this takes and the time that the fence takes overlap.
-    #[inline]
-    pub fn fetch_ahead(&mut self, committed: usize, count: usize) {
-        for at in committed..committed + count {
-            copy::prefetch_write(self.slot(at).address.as_ptr());
-        }
-        self.fetched = count;
-    }
-
-    /// The first `count` entries of the window in a table by slot: those up to the end of the ring,
-    /// and those behind the wrap.
-    #[inline]
-    fn window<'t, T>(&self, table: &'t [T], count: usize) -> (&'t [T], &'t [T]) {
-        let (before, from) = table.split_at(self.first & self.mask);
-        let count = count.min(table.len());
-        (&from[..count.min(from.len())], &before[..count.saturating_sub(from.len())])
-    }
-
-    /// Offset in its region of the buffer of `slot`, for an owner whose buffers were exchanged.
+    /// Offset in its region of the buffer of slot number `at` of the window, for an owner whose
+    /// buffers were exchanged.
     #[must_use]
-    pub fn offset(&self, slot: u16) -> Option<u64> {
-        let slot = self.slots.get(usize::from(slot))?;
-        self.regions.offset_of(slot.region, slot.address)
+    pub fn offset(&self, at: usize) -> Option<u64> {
+        let slot = self.slots.get(at)?;
+        self.regions.offset_of(slot.holds.region(), slot.address)
+    }
+
+    /// Slot number `at` of the window, if it was reserved.
+    #[inline(always)]
+    pub(super) fn free_slot(&mut self, at: usize) -> Option<&mut TxSlot> {
+        self.slots.get_mut(at).filter(|_| at < self.free)
     }
 
     /// Slot number `at` of the window.
     #[inline(always)]
-    pub(super) fn slot(&self, at: usize) -> &TxSlot {
-        let slot = self.first.wrapping_add(at) & self.mask;
-        // SAFETY: `new` made `mask + 1` slots, and neither changes.
-        unsafe { self.slots.get_unchecked(slot) }
-    }
-
-    #[inline(always)]
     pub(super) fn slot_mut(&mut self, at: usize) -> &mut TxSlot {
-        let slot = self.first.wrapping_add(at) & self.mask;
-        // SAFETY: `new` made `mask + 1` slots, and neither changes.
-        unsafe { self.slots.get_unchecked_mut(slot) }
-    }
-
-    /// What was written to slot number `at` of the window.
-    #[inline(always)]
-    pub(super) fn shape_mut(&mut self, at: usize) -> &mut Shape {
-        let slot = self.first.wrapping_add(at) & self.mask;
-        // SAFETY: `new` made `mask + 1` shapes, and neither changes.
-        unsafe { self.shapes.get_unchecked_mut(slot) }
+        &mut self.slots[at]
     }
 }
 
@@ -201,21 +202,9 @@ pub struct Committed<'a> {
 }
 
 impl Committed<'_> {
-    /// Tells what each written slot's descriptor must say, in order.
+    /// What was written to each slot, in order.
     #[inline(always)]
-    pub fn for_each_written(&self, mut write: impl FnMut(u16, Shape)) {
-        let (front, wrapped) = self.batch.window(&self.batch.shapes, self.slots);
-        let mut at = self.batch.first;
-        for run in [front, wrapped] {
-            for &shape in run {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "a ring has at most 2^15 slots"
-                )]
-                let slot = (at & self.batch.mask) as u16;
-                write(slot, shape);
-                at += 1;
-            }
-        }
+    pub fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
+        self.batch.slots[..self.slots].iter().map(|slot| slot.written)
     }
 }

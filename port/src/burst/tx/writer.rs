@@ -3,7 +3,7 @@
 
 use super::batch::TxBatch;
 use super::{PushError, TxBurst};
-use crate::burst::{RxPacket, Shape};
+use crate::burst::RxPacket;
 use crate::copy;
 
 /// Lays `frame` out over the slots from `used` on, and returns how many it takes.
@@ -114,16 +114,16 @@ impl Layout {
                 self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
             }
             let at_slot = self.first + self.slots - 1;
-            let slot = *batch.slot(at_slot);
+            let slot = batch.slot_mut(at_slot);
             let now = left.min(self.room);
-            let at = slot.capacity as usize - self.room;
+            let at = slot.capacity() - self.room;
             // SAFETY: `at + now <= capacity`, which `TxBatch::set_slot` checked to lie in a mapping
             // that the batch keeps alive; `piece` is readable by the caller's contract.
             unsafe { copy::copy(slot.address.as_ptr().add(at), from, now) };
             from = from.wrapping_add(now);
             #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
             let written = (at + now) as u32;
-            *batch.shape_mut(at_slot) = Shape::new(slot.region, written, true);
+            slot.set_written(written, true);
             self.room -= now;
             self.len += now;
             left -= now;
@@ -131,16 +131,12 @@ impl Layout {
         Ok(())
     }
 
-    fn take_slot(&mut self, batch: &TxBatch, left: usize) -> Result<(), PushError> {
+    fn take_slot(&mut self, batch: &mut TxBatch, left: usize) -> Result<(), PushError> {
         if self.slots == batch.chain_max {
             return Err(PushError::TooLong { len: self.len + left, chain_max: batch.chain_max });
         }
-        let at = self.first + self.slots;
-        let room = batch.slot(at).capacity as usize;
-        if at >= batch.free || room == 0 {
-            return Err(PushError::Full);
-        }
-        self.room = room;
+        let slot = batch.free_slot(self.first + self.slots).ok_or(PushError::Full)?;
+        self.room = slot.capacity();
         self.slots += 1;
         Ok(())
     }
@@ -150,7 +146,8 @@ impl Layout {
             return false;
         }
         for at in self.first..self.first + self.slots {
-            let (slot, len) = (*batch.slot(at), batch.shape_mut(at).len() as usize);
+            let slot = batch.slot_mut(at);
+            let len = slot.written();
             if offset >= len {
                 offset -= len;
                 continue;
@@ -172,8 +169,7 @@ impl Layout {
         let Some(last) = self.slots.checked_sub(1) else {
             return Err(PushError::Empty);
         };
-        let shape = batch.shape_mut(self.first + last);
-        *shape = Shape::new(shape.region(), shape.len(), false);
+        batch.slot_mut(self.first + last).set_last();
         Ok(self.slots)
     }
 }
