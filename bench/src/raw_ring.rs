@@ -18,10 +18,12 @@
 mod copies;
 mod loops;
 mod ping;
+mod ring_ping;
 
 pub use copies::{Kernel, is_supported};
 pub use loops::{receive, send};
 pub use ping::{EventPing, ping_words, pong_words};
+pub use ring_ping::{ping_frames, pong_frames};
 
 use crate::frames::POOL_FRAMES;
 use crate::shared::SharedMemory;

@@ -58,18 +58,23 @@ fn burst_slots(ring: &RawRing, method: Method) -> usize {
 
 /// What a loop needs to find slots: copies of what [`RawRing`] knows.
 #[derive(Clone, Copy)]
-struct Slots {
-    descriptors: *mut u8,
+pub(super) struct Slots {
+    pub(super) descriptors: *mut u8,
     payload: *mut u8,
-    mask: usize,
+    pub(super) mask: usize,
     stride: usize,
 }
 
 impl Slots {
-    fn of(ring: &RawRing) -> Self {
+    pub(super) fn of(ring: &RawRing) -> Self {
         let shape = ring.shape();
         let (descriptors, payload) = (ring.descriptors(), ring.payload());
         Self { descriptors, payload, mask: shape.slots - 1, stride: shape.stride }
+    }
+
+    /// Where the payload of slot `at` is.
+    pub(super) fn payload(&self, at: usize) -> *const u8 {
+        self.payload.wrapping_add((at & self.mask) * self.stride)
     }
 
     /// Writes slot `at`, after fetching the one `ahead` of it.
@@ -220,7 +225,7 @@ fn receive_with<K: Copy>(ring: &RawRing, method: Method, board: &Board) {
 /// # Safety
 /// `at` is an aligned descriptor that only we may touch now.
 #[inline(always)]
-unsafe fn write_len(at: *mut u8, len: usize) {
+pub(super) unsafe fn write_len(at: *mut u8, len: usize) {
     // SAFETY: the caller's contract. Volatile: another process reads it.
     unsafe { at.cast::<u64>().write_volatile(len as u64) }
 }
@@ -228,7 +233,7 @@ unsafe fn write_len(at: *mut u8, len: usize) {
 /// # Safety
 /// `at` is an aligned descriptor that only we may touch now.
 #[inline(always)]
-unsafe fn read_len(at: *const u8) -> usize {
+pub(super) unsafe fn read_len(at: *const u8) -> usize {
     // SAFETY: the caller's contract. Volatile: another process writes it.
     let len = unsafe { at.cast::<u64>().read_volatile() };
     // No loss: what does not fit is no length that we wrote.

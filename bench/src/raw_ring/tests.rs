@@ -41,3 +41,21 @@ fn chained_frames_arrive_in_sequence() {
     assert_eq!(Shape::memif(9000).slots_per_frame(), 5);
     run(Shape::memif(9000), METHOD, 2_000);
 }
+
+#[test]
+fn one_frame_goes_round_through_two_rings() {
+    let shape = Shape::memif(64);
+    let (there, back) = (RawRing::create(shape).unwrap(), RawRing::create(shape).unwrap());
+    let (ping, pong) = (Board::create().unwrap(), Board::create().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| ping_frames(&there, &back, &ping));
+        scope.spawn(|| pong_frames(&there, &back, &pong));
+        let end = Instant::now() + Duration::from_secs(20);
+        while ping.counts().packets < 3_000 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        ping.request_stop();
+        pong.request_stop();
+    });
+    assert!(ping.counts().packets >= 3_000 && ping.counts().errors == 0, "{:?}", ping.counts());
+}

@@ -25,6 +25,8 @@ enum Entry {
     RoundTrip {
         sleeps: bool,
     },
+    /// One frame through two raw rings.
+    RawRoundTrip,
     Words,
     Events,
 }
@@ -59,7 +61,7 @@ fn all() -> Vec<Case> {
     }
     cases.push(lease_only());
     cases.push(queue_pairs());
-    let polling = vec![Entry::RoundTrip { sleeps: false }, Entry::Words];
+    let polling = vec![Entry::RoundTrip { sleeps: false }, Entry::RawRoundTrip, Entry::Words];
     cases.push(Case::new("memif-64B-roundtrip-polling", Unit::NanosPerTrip, polling));
     let sleeping = vec![Entry::RoundTrip { sleeps: true }, Entry::Events];
     cases.push(Case::new("memif-64B-roundtrip-interrupt", Unit::NanosPerTrip, sleeping));
@@ -163,7 +165,7 @@ pub(crate) fn run_memif(options: &Options) -> anyhow::Result<()> {
     eprintln!("looking for the fastest raw ring of 64 B");
     let probe = raw("probe", Shape::memif(64), run.method(Shape::memif(64))?)?;
     let (rounds, window) = (options.rounds(), options.window());
-    let mut runner = Runner { probe, rounds, window, probes: Vec::new() };
+    let mut runner = Runner { probe, rounds, window };
     let (mut measured, mut failed) = (Vec::new(), Vec::new());
     for case in &cases {
         eprintln!("case {}", case.name);
@@ -180,8 +182,7 @@ pub(crate) fn run_memif(options: &Options) -> anyhow::Result<()> {
         rounds: options.rounds(),
         window_millis: options.window().as_millis(),
         bounds: run.methods.iter().map(|(len, m)| (format!("{len} B"), format!("{m:?}"))).collect(),
-        regimes_part_at: runner.threshold(),
-        rows: measured.iter().flat_map(|m| m.rows(runner.threshold())).collect(),
+        rows: measured.iter().flat_map(|m| m.rows()).collect(),
         without_a_round: measured.iter().filter_map(Measured::line_of_nothing).collect(),
         idle_cpu_cores: if idle { measure_idle()? } else { BTreeMap::new() },
         failed: failed.clone(),
@@ -225,7 +226,8 @@ impl Run<'_> {
             }
             Entry::Bound(name, shape) => raw(name, *shape, self.method(*shape)?)?,
             Entry::RoundTrip { sleeps } => line_up::round_trip("ours", *sleeps)?,
-            Entry::Words => line_up::words("bound")?,
+            Entry::RawRoundTrip => line_up::raw_round_trip("bound", Shape::memif(64))?,
+            Entry::Words => line_up::words("word")?,
             Entry::Events => line_up::events("bound")?,
         }))
     }

@@ -201,6 +201,16 @@ pub(crate) fn idle(name: &str, sleeps: bool) -> anyhow::Result<Contender> {
     Ok(contender)
 }
 
+/// A frame to and fro through two raw rings, polling.
+pub(crate) fn raw_round_trip(name: &str, shape: Shape) -> anyhow::Result<Contender> {
+    let ring = || RawRing::create(shape).context("memory for a raw ring");
+    let kept = [ring()?, ring()?];
+    let rings = [kept[0].path(), kept[1].path()];
+    let pong = Worker::start(RECEIVER_CORE, Job::RawPong { rings: rings.clone(), shape })?;
+    let ping = Worker::start(SENDER_CORE, Job::RawPing { rings, shape })?;
+    Contender::new(name, vec![Member::Worker(pong), Member::Worker(ping)], 1).keep(kept).park()
+}
+
 /// A word to and fro, polling.
 pub(crate) fn words(name: &str) -> anyhow::Result<Contender> {
     let memory = SharedMemory::create(WORDS_LEN, false)?;

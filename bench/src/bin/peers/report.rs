@@ -34,8 +34,6 @@ pub(crate) struct Results {
     pub(crate) window_millis: u128,
     /// How the fastest raw ring works, by frame length.
     pub(crate) bounds: BTreeMap<String, String>,
-    /// The probe that separates slow rounds from fast ones, in Mpps.
-    pub(crate) regimes_part_at: f64,
     pub(crate) rows: Vec<Row>,
     /// Cases of which every round was dropped.
     pub(crate) without_a_round: Vec<String>,
@@ -79,8 +77,34 @@ impl Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Regime {
+    /// The two virtual cores share a physical one, and its caches.
+    Shared,
     Fast,
     Slow,
+}
+
+impl Regime {
+    pub(crate) const ALL: [Self; 3] = [Self::Fast, Self::Slow, Self::Shared];
+    /// Between the bands in which the probe was seen: up to 45, 60 to 150, and from 180 Mpps on.
+    const PART_AT: [f64; 2] = [50.0, 165.0];
+
+    /// The regime in which the probe makes `mpps`.
+    pub(crate) fn of(mpps: f64) -> Self {
+        let [slow, fast] = Self::PART_AT;
+        match mpps {
+            _ if mpps < slow => Self::Slow,
+            _ if mpps < fast => Self::Fast,
+            _ => Self::Shared,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Fast => "fast",
+            Self::Slow => "slow",
+        }
+    }
 }
 
 /// One case in one regime.
@@ -110,10 +134,7 @@ pub(crate) struct Row {
 impl Row {
     /// The row as one line of `name=value` items.
     pub(crate) fn to_line(&self) -> String {
-        let regime = match self.regime {
-            Regime::Fast => "fast",
-            Regime::Slow => "slow",
-        };
+        let regime = self.regime.name();
         let mut line = format!("case={} regime={regime} unit={}", self.case, self.unit);
         for (name, spread) in &self.values {
             push(&mut line, name, *spread);

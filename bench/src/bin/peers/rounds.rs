@@ -11,11 +11,6 @@ const PROBE: Duration = Duration::from_millis(50);
 const PROBES_DIFFER_MAX: f64 = 1.2;
 /// A round is dropped when a process had to wait for its core for more than this part of a window.
 const WAITED_MAX: f64 = 0.05;
-/// Between the two regimes that such machines were seen in, about 24 and 80 Mpps, when a run shows
-/// only one: their geometric middle.
-const REGIMES_MIDDLE: f64 = 43.8;
-/// A gap of this factor between the probes of a run, in order of size, parts its regimes.
-const REGIMES_APART_MIN: f64 = 1.5;
 
 /// How a measured rate is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +67,6 @@ pub(crate) struct Runner {
     pub(crate) probe: Contender,
     pub(crate) rounds: usize,
     pub(crate) window: Duration,
-    /// Probes of the rounds that count, in all cases so far: they tell the regimes apart.
-    pub(crate) probes: Vec<f64>,
 }
 
 /// What a case measured, before its regimes are told apart.
@@ -139,38 +132,18 @@ impl Runner {
             return Ok(Err(Unusable::Changed));
         }
         let probe = probes.iter().sum::<f64>() / probes.len() as f64;
-        self.probes.push(probe);
         Ok(Ok(Round { probe, rates }))
-    }
-
-    /// What separates slow rounds from fast ones.
-    pub(crate) fn threshold(&self) -> f64 {
-        threshold(&self.probes)
-    }
-}
-
-/// The middle of the widest gap between probes, or of what was seen elsewhere when none is wide.
-fn threshold(probes: &[f64]) -> f64 {
-    let mut sorted = probes.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let gaps = sorted.windows(2).map(|pair| (pair[1] / pair[0], (pair[0] * pair[1]).sqrt()));
-    match gaps.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((gap, middle)) if gap >= REGIMES_APART_MIN => middle,
-        _ => REGIMES_MIDDLE,
     }
 }
 
 impl Measured {
     /// A row for each regime that occurred.
-    pub(crate) fn rows(&self, threshold: f64) -> Vec<Row> {
-        [Regime::Fast, Regime::Slow]
-            .into_iter()
-            .filter_map(|regime| {
-                let fast = regime == Regime::Fast;
-                let rounds = self.rounds.iter().filter(|r| (r.probe >= threshold) == fast);
-                self.row(regime, &rounds.collect::<Vec<_>>())
-            })
-            .collect()
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let row = |regime: Regime| {
+            let rounds = self.rounds.iter().filter(|round| Regime::of(round.probe) == regime);
+            self.row(regime, &rounds.collect::<Vec<_>>())
+        };
+        Regime::ALL.into_iter().filter_map(row).collect()
     }
 
     fn row(&self, regime: Regime, rounds: &[&Round]) -> Option<Row> {
@@ -250,17 +223,11 @@ mod tests {
             rounds: rounds.into(),
             dropped: Dropped { changed: 1, disturbed: 0 },
         };
-        let rows = measured.rows(threshold(&probes));
+        let rows = measured.rows();
         let shown: Vec<_> = rows.iter().map(|row| (row.regime, row.rounds)).collect();
         assert_eq!(shown, [(Regime::Fast, 3), (Regime::Slow, 2)]);
         assert_eq!(rows[0].ratios[0].0, "ours/peer");
         assert!((rows[1].ratios[0].1.median - 2.0).abs() < 1e-9);
         assert!(rows[0].to_line().contains(" ours=40.00[39.00..41.00] "), "{}", rows[0].to_line());
-    }
-
-    #[test]
-    fn one_regime_alone_is_judged_by_the_known_middle() {
-        assert_eq!(threshold(&[80.0, 82.0, 79.0]), REGIMES_MIDDLE);
-        assert_eq!(threshold(&[]), REGIMES_MIDDLE);
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Order {
 pub(crate) enum Job {
     RawSend { ring: PathBuf, shape: Shape, method: Method },
     RawReceive { ring: PathBuf, shape: Shape, method: Method },
+    RawPing { rings: [PathBuf; 2], shape: Shape },
+    RawPong { rings: [PathBuf; 2], shape: Shape },
     WordsPing { words: PathBuf },
     WordsPong { words: PathBuf },
     EventPing { numbers: [RawFd; 2] },
@@ -70,6 +72,14 @@ pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
         }
         Job::RawReceive { ring, shape, method } => {
             raw_ring::receive(&RawRing::open(ring, *shape)?, *method, &board);
+        }
+        Job::RawPing { rings: [there, back], shape } => {
+            let (there, back) = (RawRing::open(there, *shape)?, RawRing::open(back, *shape)?);
+            raw_ring::ping_frames(&there, &back, &board);
+        }
+        Job::RawPong { rings: [there, back], shape } => {
+            let (there, back) = (RawRing::open(there, *shape)?, RawRing::open(back, *shape)?);
+            raw_ring::pong_frames(&there, &back, &board);
         }
         Job::WordsPing { words } => {
             raw_ring::ping_words(&SharedMemory::open(words, WORDS_LEN)?, &board);
