@@ -16,6 +16,7 @@ mod event;
 mod listener;
 mod port;
 mod reactor;
+mod shared;
 mod turn;
 
 pub use client::Client;

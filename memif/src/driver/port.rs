@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::event::{Event, EventKind, Link};
-use super::listener::Listener;
+use super::shared::ServerPort;
 use crate::config::{PortConfig, RoleConfig};
 use crate::control::Role;
 use crate::error::ControlError;
@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// One interface, in either role, from a configuration or a port string.
+///
+/// Server ports of one process may share a socket, each with an interface of its own: they need the
+/// same mode and owner, and whoever is polled serves the handshakes of all of them.
 ///
 /// ```no_run
 /// use ringport_memif::Port;
@@ -29,7 +32,7 @@ pub struct Port {
 
 #[derive(Debug)]
 enum Side {
-    Server(Box<Listener>),
+    Server(Box<ServerPort>),
     Client(Box<Client>),
 }
 
@@ -45,16 +48,14 @@ impl Port {
     /// Listens or starts to connect. Does not wait for the peer.
     ///
     /// # Errors
-    /// Those of [`Listener::bind`] and [`Client::connect`].
+    /// Those of [`Listener::bind`](super::Listener::bind) and [`Client::connect`].
     pub fn new(config: PortConfig) -> Result<Self, ControlError> {
         let id = config.id();
         let side = match config.role {
             RoleConfig::Server(listener, interface) => {
                 // First, so that a bad configuration leaves no socket file.
                 interface.check()?;
-                let mut listener = Listener::bind(&config.address, listener)?;
-                listener.add_interface(interface)?;
-                Side::Server(Box::new(listener))
+                Side::Server(Box::new(ServerPort::open(&config.address, listener, interface)?))
             }
             RoleConfig::Client(client) => {
                 Side::Client(Box::new(Client::connect(config.address, client)?))
@@ -85,7 +86,7 @@ impl Port {
     /// [`ControlError::Io`] when waiting itself fails. What goes wrong with the peer is an event.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, ControlError> {
         match &mut self.side {
-            Side::Server(listener) => listener.poll(timeout),
+            Side::Server(server) => server.poll(timeout),
             Side::Client(client) => client.poll(timeout),
         }
     }
@@ -122,12 +123,12 @@ impl Port {
         }
     }
 
-    /// Disconnects for good; `reason` is what the peer is told. A server's socket file is removed.
+    /// Disconnects for good; `reason` is what the peer is told. A server's socket file is removed
+    /// with the last port on it.
     pub fn close(mut self, reason: &str) {
         let reason = Reason::new(reason);
         match &mut self.side {
-            // The interface is ours and there, so there is nothing to fail.
-            Side::Server(listener) => drop(listener.disconnect(self.id, reason)),
+            Side::Server(server) => server.close(reason),
             Side::Client(client) => client.close(reason),
         }
     }
@@ -136,7 +137,7 @@ impl Port {
 impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.side {
-            Side::Server(listener) => listener.as_fd(),
+            Side::Server(server) => server.as_fd(),
             Side::Client(client) => client.as_fd(),
         }
     }

@@ -55,7 +55,7 @@ impl<'q> TxBurst<'q> {
     pub fn push(&mut self, frame: &[u8]) -> Result<(), PushError> {
         if let Some(slot) = self.next_slot(frame.len()) {
             // SAFETY: `next_slot` returns a slot that holds the frame's length, which
-            // `TxBatch::set_slot` checked to lie in a mapping that the batch keeps alive; the frame
+            // `TxBatch::reserve` checked to lie in a mapping that the batch keeps alive; the frame
             // is private memory.
             unsafe { copy::copy(slot.as_ptr(), frame.as_ptr(), frame.len()) };
             return Ok(());

@@ -117,7 +117,7 @@ impl Layout {
             let slot = batch.slot_mut(at_slot);
             let now = left.min(self.room);
             let at = slot.capacity() - self.room;
-            // SAFETY: `at + now <= capacity`, which `TxBatch::set_slot` checked to lie in a mapping
+            // SAFETY: `at + now <= capacity`, which `TxBatch::reserve` checked to lie in a mapping
             // that the batch keeps alive; `piece` is readable by the caller's contract.
             unsafe { copy::copy(slot.address.as_ptr().add(at), from, now) };
             from = from.wrapping_add(now);
