@@ -22,7 +22,7 @@ use ringport_memif::{DownReason, Event, EventKind, Link, Port};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::census::{Census, resident_kb};
-use support::echo::{EchoPlan, echo, echo_some, pump};
+use support::echo::{EchoPlan, Unwritten, echo, echo_some, pump};
 use support::{Killed, Outcome, link, link_down, open};
 
 /// Kills of a process of ours, and restarts of either side with testpmd, in a full run.
@@ -271,7 +271,7 @@ fn our_restarts(name: &'static str) -> Outcome {
         drop(port);
         match life {
             Ok(count) => strangers += count,
-            Err(error) if error.is::<QueueError>() => faults += 1,
+            Err(error) if error.is::<QueueError>() || error.is::<Unwritten>() => faults += 1,
             Err(error) if peer.process().check_running().is_ok() => return Err(error),
             Err(_) => {
                 crashes += 1;
@@ -286,7 +286,7 @@ fn our_restarts(name: &'static str) -> Outcome {
         }
     }
     soak.notes = format!(
-        "testpmd crashed {crashes} times, left {faults} impossible indices and {strangers} frames of \
+        "testpmd crashed {crashes} times, left {faults} wrong indices and {strangers} frames of \
          earlier links"
     );
     soak.report();

@@ -3,8 +3,8 @@
 //! When a link ends, testpmd 22.11 unmaps its memory while its forwarding core may be inside a
 //! burst. Seen after restarts of ours: testpmd crashes; it sends frames of the last link on the next
 //! one; and, with the new memory mapped where the old one was, it stores an index of the old ring in
-//! the new one: a few slots more are frames that nobody wrote, many more are an index that runs away,
-//! which we fault. So the first frames of a link after a restart of ours under traffic may be
+//! the new one, at once or some hundred frames later: within the ring's length that publishes slots
+//! that nobody wrote, beyond it the index runs away, which we fault. So the first frames of a link after a restart of ours under traffic may be
 //! strangers, such faults are counted, and so is a testpmd that crashed, which is started anew. When
 //! nothing is on its way as we leave, none of it may happen but the crash.
 //!
@@ -13,7 +13,7 @@
 
 use crate::driver_support::Place;
 use crate::support::census::Census;
-use crate::support::echo::{echo_some, pump};
+use crate::support::echo::{Unwritten, echo_some, pump};
 use crate::support::{Killed, Outcome, link, link_down, open};
 use crate::{EchoPlan, Row, echo, table};
 use nix::sys::signal::Signal;
@@ -81,7 +81,7 @@ impl Restarts {
         };
         match carried {
             Ok(strangers) => self.strangers += strangers,
-            Err(error) if !self.quiet && is_runaway(error.as_ref()) => self.faults += 1,
+            Err(error) if !self.quiet && is_wrong_index(error.as_ref()) => self.faults += 1,
             Err(error) if peer.process().check_running().is_ok() => return Err(error),
             Err(_) => {}
         }
@@ -95,8 +95,8 @@ impl Restarts {
     }
 }
 
-fn is_runaway(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(QueueError::IndexRunaway { .. }))
+fn is_wrong_index(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(QueueError::IndexRunaway { .. })) || error.is::<Unwritten>()
 }
 
 /// A new link of a testpmd that was started before. When that one has crashed, or its client said

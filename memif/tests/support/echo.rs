@@ -11,6 +11,14 @@ const ENDLESS: u64 = u64::MAX;
 /// Most frames of an earlier link that a peer may have kept: two of testpmd's bursts.
 const STRANGERS_MAX: u64 = 64;
 
+/// A slot that the peer published without having written it: as long as the empty buffer was.
+#[derive(Debug, thiserror::Error)]
+#[error("queue {queue}: a slot that nobody wrote, where frame {due} was due")]
+pub struct Unwritten {
+    queue: usize,
+    due: u64,
+}
+
 /// How many frames to send, and how.
 #[derive(Debug, Clone)]
 pub struct EchoPlan<'a> {
@@ -98,6 +106,9 @@ impl Lane<'_> {
             }
             if number == self.sent {
                 return Err(format!("queue {}: more frames than were sent", self.queue).into());
+            }
+            if packet.len() == plan.slot && !plan.lens.contains(&plan.slot) {
+                return Err(Unwritten { queue: self.queue, due: number }.into());
             }
             self.checker.take(&packet, |number| plan.len_of(number))?;
             self.slots_out -= plan.slots_of(number);
