@@ -21,6 +21,7 @@ mod mapping;
 mod owned;
 mod per_slot;
 mod policy;
+mod used;
 mod view;
 
 pub use error::RegionError;
@@ -28,6 +29,7 @@ pub use mapping::Mapping;
 pub use owned::{Backing, OwnedMemory};
 pub use per_slot::{PerSlot, PerSlotView, PerSlotViewMut};
 pub use policy::{MemoryLimits, MemoryPolicy};
+pub use used::{IndexTable, IndexView, UsedTable, UsedView};
 pub(crate) use view::Ranges;
 pub use view::{DescTable, DescView, OutOfRange, Regions, SharedU16, read_u32, write_u32};
 
