@@ -1,1 +1,13 @@
+//! Queues against a driver of the tests' own, against an independent device, and against hostile
+//! memory.
 
+mod driver;
+mod hostile;
+mod mutated;
+mod notify;
+mod oracle;
+mod receive;
+mod transmit;
+
+pub(super) use super::*;
+pub(super) use driver::{DATA, Driver, GUEST, Setup, frame, receive, send};
