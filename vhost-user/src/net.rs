@@ -33,7 +33,7 @@ const GSO_TCP6: u8 = 4;
 const GSO_ECN: u8 = 0x80;
 
 /// A header that makes no sense for its packet: it asks for a sum outside of the packet, for
-/// segments of no bytes or without a checksum, or for what was not negotiated.
+/// segments of no bytes or without a checksum, or for a segmentation that we do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("packet header asks for what the packet cannot have")]
 pub struct BadHeader;

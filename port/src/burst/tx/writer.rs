@@ -141,7 +141,8 @@ impl Layout {
                 return Err(PushError::TooLong { len: self.len + left, chain_max: self.slots });
             }
             let at = self.first + self.slots;
-            let extent = batch.extent(at).ok_or(PushError::Full)?;
+            let extent = batch.extent(at);
+            let extent = extent.ok_or_else(|| batch.no_room(self.first, self.len + left))?;
             batch.slot_mut(at).start();
             let header = self.header.min(extent.len);
             self.header -= header;

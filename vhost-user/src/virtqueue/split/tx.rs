@@ -141,6 +141,7 @@ impl TxSide {
         if self.reserve_plain(batch, count) < usize::from(count) {
             self.reserve_odd(batch, count)?;
         }
+        batch.set_complete(count == self.ring.cursor.ring_size());
         if count > 0 {
             self.ring.disarm();
         }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "slots hold addresses in shared memory")]
 
 use super::{TxBatch, TxSlot};
-use crate::burst::{Piece, Shape};
+use crate::burst::{Piece, PushError, Shape};
 use crate::copy;
 use crate::error::QueueError;
 use std::ptr::NonNull;
@@ -19,6 +19,8 @@ pub(super) struct Fronts {
     pieces: Box<[Extent]>,
     /// Whether the window is one of those.
     in_pieces: bool,
+    /// Whether the window is all that there ever is.
+    complete: bool,
 }
 
 impl Fronts {
@@ -53,7 +55,7 @@ impl TxBatch {
     pub fn behind(mut self, front: u32, confined: bool) -> Self {
         let none = Extent { address: NonNull::dangling(), len: 0, last: true };
         let pieces = vec![none; self.slots.len()].into();
-        self.fronts = Fronts { front, confined, pieces, in_pieces: false };
+        self.fronts = Fronts { front, confined, pieces, ..Fronts::default() };
         self.free = 0;
         self
     }
@@ -74,6 +76,8 @@ impl TxBatch {
             }
             let Some(address) = alike.locate(&buffer) else { break };
             copy::prefetch_write(address.as_ptr());
+            // Behind a header, packets of the shortest length already go on in a second line.
+            copy::prefetch_write(address.as_ptr().wrapping_add(64));
             // SAFETY: the buffer's `len()` bytes lie in a mapping, and `front` is less.
             slot.address = unsafe { address.add(front as usize) };
             slot.holds = Shape::new(shape.region(), shape.len() - front, false);
@@ -115,6 +119,22 @@ impl TxBatch {
         self.fronts.in_pieces = true;
         self.forget_offloads();
         Ok(())
+    }
+
+    /// Says whether the window is the whole ring: then a packet that it has no room for never finds
+    /// any.
+    #[inline(always)]
+    pub fn set_complete(&mut self, complete: bool) {
+        self.fronts.complete = complete;
+    }
+
+    /// Why a packet that starts with slot number `first` finds no further slot.
+    #[cold]
+    pub(in crate::burst::tx) fn no_room(&self, first: usize, len: usize) -> PushError {
+        match first == 0 && self.free > 0 && self.fronts.complete {
+            true => PushError::TooLong { len, chain_max: self.free },
+            false => PushError::Full,
+        }
     }
 
     /// Writes the header in front of the packet that starts with slot number `at` of the window.

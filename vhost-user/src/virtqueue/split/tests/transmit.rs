@@ -151,6 +151,22 @@ fn full_ring_takes_no_more_until_the_driver_offers_buffers() {
 }
 
 #[test]
+fn packet_beyond_the_whole_ring_is_refused_for_good() {
+    let (mut driver, mut tx) = Setup { features: MERGEABLE, ..Setup::new(4) }.tx();
+    let buffers = Buffers::offer(&mut driver, 4, &[100]);
+    let mut burst = tx.tx_burst(3).unwrap();
+    assert_eq!(burst.push(&frame(389, 1)), Err(PushError::Full), "more slots may do");
+    drop(burst);
+    let mut burst = tx.tx_burst(8).unwrap();
+    let too_long = PushError::TooLong { len: 389, chain_max: 4 };
+    assert_eq!(burst.push(&frame(389, 1)), Err(too_long));
+    burst.push(&frame(388, 2)).unwrap();
+    assert_eq!(burst.push(&frame(60, 3)), Err(PushError::Full));
+    assert_eq!(burst.commit(), 1);
+    assert_eq!(buffers.frames(&mut driver), [frame(388, 2)]);
+}
+
+#[test]
 fn dropped_burst_publishes_nothing() {
     let (mut driver, mut tx) = Setup::new(4).tx();
     let buffers = Buffers::offer(&mut driver, 4, &[200]);
