@@ -143,7 +143,8 @@ impl TxBatch {
         self.free = 0;
     }
 
-    /// Metadata of the packets of a new window.
+    /// Forgets the metadata of the packets of the window before.
+    #[cold]
     fn forget_offloads(&mut self) {
         if let Some(offloads) = self.offloads.as_deref_mut() {
             offloads[..self.free].fill(Offload::default());
@@ -170,7 +171,9 @@ impl TxBatch {
         }
         self.free = free;
         self.fronts.none();
-        self.forget_offloads();
+        if self.offloads.is_some() {
+            self.forget_offloads();
+        }
         Ok(())
     }
 

@@ -85,7 +85,9 @@ impl TxBatch {
         }
         self.free = free;
         self.fronts.plain();
-        self.forget_offloads();
+        if self.offloads.is_some() {
+            self.forget_offloads();
+        }
         free
     }
 
