@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
 //! | [`net`] | the header in front of each packet |
-//! | [`virtqueue`] | [`split`](virtqueue::split) rings: receive and transmit queues |
+//! | [`virtqueue`] | [`split`](virtqueue::split) and [`packed`](virtqueue::packed) rings: receive and transmit queues |
 //!
 //! Rx and tx are always from our side: what a driver calls its transmit queue is an
 //! [`RxQueue`](virtqueue::split::RxQueue) here.

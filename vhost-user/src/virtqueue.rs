@@ -2,6 +2,11 @@
 //!
 //! Spec: VIRTIO 1.3 §2.6 to §2.8.
 
+mod area;
+mod buffer;
+mod descriptor;
+mod header;
+pub mod packed;
 pub mod split;
 
 use ringport::doorbell::Doorbell;
@@ -98,4 +103,17 @@ pub enum RingError {
         /// What does not fit.
         source: OutOfRange,
     },
+}
+
+/// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
+/// that one chain can make.
+const CHAIN_MAX: u16 = 1024;
+
+/// What became of a doorbell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Called {
+    Yes,
+    Suppressed,
+    /// The driver polls, or the doorbell cannot be rung.
+    Never,
 }

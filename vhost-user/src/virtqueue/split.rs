@@ -19,13 +19,12 @@
 //! Spec: VIRTIO 1.3 §2.7.
 
 mod chain;
-mod descriptor;
 mod ring;
 mod rx;
 mod tx;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use ring::published;
 pub use rx::RxQueue;

@@ -1,7 +1,7 @@
 //! Chains of descriptors, in the ring's table and in tables of their own.
 
-use super::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT, WRITE};
 use crate::memory::GuestMemory;
+use crate::virtqueue::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT, WRITE};
 use ringport::burst::Piece;
 use ringport::error::QueueError;
 use ringport::shm::DescTable;

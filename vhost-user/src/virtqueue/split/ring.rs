@@ -14,17 +14,16 @@
 //! Spec: VIRTIO 1.3 §2.7.6 to §2.7.10.
 
 use super::chain::Walker;
-use super::descriptor::Access;
-use crate::memory::{GuestMemory, Place};
-use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
+use crate::memory::GuestMemory;
+use crate::virtqueue::area::Area;
+use crate::virtqueue::descriptor::Access;
+use crate::virtqueue::{
+    CHAIN_MAX, Called, KickMode, RingAddresses, RingEnds, RingError, RingFeatures,
+};
 use ringport::error::QueueError;
 use ringport::ring::{self, Cursor, RingIdx};
-use ringport::shm::{DescTable, IndexTable, Mapping, OutOfRange, SharedU16, UsedTable};
+use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
 use std::sync::Arc;
-
-/// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
-/// that one chain can make.
-const CHAIN_MAX: u16 = 1024;
 
 /// A ring in the driver's memory.
 #[derive(Debug)]
@@ -57,15 +56,6 @@ struct Events {
     used: SharedU16,
     /// Written by us: when to kick us.
     available: SharedU16,
-}
-
-/// What became of a doorbell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Called {
-    Yes,
-    Suppressed,
-    /// The driver polls, or the doorbell cannot be rung.
-    Never,
 }
 
 /// The index that a device published in the used ring of a ring at `at`: where a ring goes on whose
@@ -236,38 +226,5 @@ impl Ring {
 
     pub(super) fn ends(&self) -> &RingEnds {
         &self.ends
-    }
-}
-
-/// One area of a ring, all of it in one region.
-struct Area<'m> {
-    name: &'static str,
-    mapping: &'m Arc<Mapping>,
-    offset: u64,
-}
-
-impl<'m> Area<'m> {
-    fn find(
-        memory: &'m GuestMemory,
-        area: &'static str,
-        address: u64,
-        len: u64,
-    ) -> Result<Self, RingError> {
-        let missing = RingError::NotShared { area, address, len };
-        let Place { region, offset } = memory.at_front_end(address, len).ok_or(missing)?;
-        let mapping = memory.regions().mapping(region).ok_or(missing)?;
-        Ok(Self { name: area, mapping, offset })
-    }
-
-    fn word(&self, at: u64) -> Result<SharedU16, RingError> {
-        self.view(|mapping, offset| SharedU16::new(mapping, offset + at))
-    }
-
-    fn view<T>(
-        &self,
-        make: impl FnOnce(&Arc<Mapping>, u64) -> Result<T, OutOfRange>,
-    ) -> Result<T, RingError> {
-        make(self.mapping, self.offset)
-            .map_err(|source| RingError::Misaligned { area: self.name, source })
     }
 }

@@ -1,9 +1,10 @@
 //! Receive queues: what the driver sends.
 
-use super::descriptor::{Access, Descriptor};
 use super::ring::Ring;
 use crate::memory::GuestMemory;
-use crate::net::{self, HEADER, HEADER_LEN};
+use crate::net::{HEADER, HEADER_LEN};
+use crate::virtqueue::descriptor::{Access, Descriptor};
+use crate::virtqueue::header::{decode, split_header};
 use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
 use ringport::burst::{BURST_MAX, PacketRx, Piece, ReleaseRx, Released, RxBatch, RxBurst, Shape};
 use ringport::error::QueueError;
@@ -251,41 +252,4 @@ impl ReleaseRx for RxSide {
         // No loss: a burst never holds more packets than there are heads.
         self.ring.publish(u16::try_from(released.packets).unwrap_or(u16::MAX));
     }
-}
-
-/// A packet's metadata; none when its header makes no sense.
-#[inline]
-fn decode(header: &[u8; HEADER_LEN], len: u32, stats: &mut RxStats) -> Offload {
-    net::decode(header, len).unwrap_or_else(|_| {
-        stats.bad_header += 1;
-        Offload::default()
-    })
-}
-
-/// Copies the header out, wherever the pieces break it, and takes it off them. Returns the number
-/// of the first piece that is left.
-fn split_header(
-    memory: &GuestMemory,
-    pieces: &mut [Piece],
-    header: &mut [u8; HEADER_LEN],
-) -> Result<usize, QueueError> {
-    let mut rest = &mut header[..];
-    for (at, piece) in pieces.iter_mut().enumerate() {
-        let (region, len) = (piece.shape.region(), piece.shape.len());
-        if rest.is_empty() {
-            return Ok(at);
-        }
-        let now = rest.len().min(len as usize);
-        let (part, later) = rest.split_at_mut(now);
-        let read = memory.regions().read(region, piece.offset, part);
-        read.ok_or(QueueError::EmptyDescriptor)?;
-        rest = later;
-        let now = u32::try_from(now).unwrap_or(len);
-        if now < len {
-            let shape = Shape::new(region, len - now, false);
-            *piece = Piece::alone(piece.offset + u64::from(now), shape);
-            return Ok(at);
-        }
-    }
-    Ok(pieces.len())
 }

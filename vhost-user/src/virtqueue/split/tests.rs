@@ -10,4 +10,5 @@ mod receive;
 mod transmit;
 
 pub(super) use super::*;
-pub(super) use driver::{DATA, Driver, GUEST, Setup, frame, receive, send};
+pub(crate) use driver::{DATA, Driver, GUEST, Setup, frame};
+pub(super) use driver::{receive, send};

@@ -1,10 +1,11 @@
 //! Transmit queues: fill the driver's receive buffers.
 
-use super::descriptor::{Access, Descriptor};
-use super::ring::{Called, Ring};
+use super::ring::Ring;
 use crate::memory::GuestMemory;
 use crate::net::{self, HEADER, HEADER_LEN};
-use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
+use crate::virtqueue::buffer::{Written, mark_buffer};
+use crate::virtqueue::descriptor::{Access, Descriptor};
+use crate::virtqueue::{Called, KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
 use ringport::burst::{BURST_MAX, CommitTx, Committed, PacketTx, Piece, Shape, TxBatch, TxBurst};
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
@@ -238,13 +239,7 @@ impl TxSide {
             if slots >= committed.slots {
                 break;
             }
-            let written = shapes.by_ref().take(buffer.slots.into()).fold(
-                Written::default(),
-                |written, shape| Written {
-                    len: written.len + shape.len(),
-                    ends: written.ends || !shape.is_empty() && !shape.more(),
-                },
-            );
+            let written = Written::sum(shapes.by_ref().take(buffer.slots.into()));
             let header = if packet_buffers == 0 { HEADER } else { 0 };
             used.store(first.ahead(count).0, buffer.head, written.len + header);
             slots += usize::from(buffer.slots);
@@ -284,22 +279,4 @@ impl CommitTx for TxSide {
             Called::Never => {}
         }
     }
-}
-
-/// What was written to a buffer.
-#[derive(Debug, Clone, Copy, Default)]
-struct Written {
-    /// Bytes of the packet.
-    len: u32,
-    /// The packet ends in it.
-    ends: bool,
-}
-
-/// Has the pieces of one buffer go on up to the last, and returns how many there are.
-fn mark_buffer(pieces: &mut [Piece]) -> u16 {
-    let last = pieces.len().saturating_sub(1);
-    for piece in pieces.iter_mut().take(last) {
-        piece.shape = Shape::new(piece.shape.region(), piece.shape.len(), true);
-    }
-    u16::try_from(pieces.len()).unwrap_or(u16::MAX)
 }

@@ -35,10 +35,15 @@ impl Descriptor {
     }
 
     pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::from_words(Self::words(bytes))
+    }
+
+    /// The words of a descriptor outside the ring.
+    pub(super) fn words(bytes: [u8; 16]) -> [u64; 2] {
         let word =
             |half: &[u8]| half.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         let (low, high) = bytes.split_at(8);
-        Self::from_words([word(low), word(high)])
+        [word(low), word(high)]
     }
 
     /// Whether it is a buffer of its own for this `access`.
