@@ -62,6 +62,42 @@ pub enum QueueError {
         /// Longest chain accepted, in slots.
         limit: u16,
     },
+    /// A descriptor points to memory that the peer did not share, at least in part.
+    #[error("{len} bytes at {address:#x} are not all in the peer's memory")]
+    NotShared {
+        /// Where, in the peer's address space.
+        address: u64,
+        /// Length, in bytes.
+        len: u32,
+    },
+    /// A ring names a descriptor that it does not have.
+    #[error("descriptor {index} of a table of {entries}")]
+    NoSuchDescriptor {
+        /// Index of the descriptor.
+        index: u16,
+        /// Descriptors in the table.
+        entries: u16,
+    },
+    /// A descriptor's flags make no sense where it is.
+    #[error("descriptor with flags {flags:#x} in a place where they are not allowed")]
+    OddFlags {
+        /// The flags, as found.
+        flags: u16,
+    },
+    /// A table of indirect descriptors is empty, or ends within one.
+    #[error("table of indirect descriptors of {len} bytes")]
+    OddTable {
+        /// Length of the table, in bytes.
+        len: u32,
+    },
+    /// A buffer has no room for a packet behind the packet's header.
+    #[error("buffer of {len} bytes, too short for a header of {header} and a packet")]
+    TooShort {
+        /// Length of the buffer, in bytes.
+        len: u32,
+        /// Length of the header, in bytes.
+        header: u32,
+    },
 }
 
 impl From<crate::ring::IndexRunaway> for QueueError {

@@ -68,3 +68,30 @@ impl Offload {
             && self.vlan.is_none()
     }
 }
+
+/// What a queue's protocol can tell its peer of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepts {
+    /// [`Checksum::Partial`].
+    pub checksum: bool,
+    /// [`Segmentation::Tcp4`].
+    pub tcp4: bool,
+    /// [`Segmentation::Tcp6`].
+    pub tcp6: bool,
+    /// ECN bits in segments.
+    pub ecn: bool,
+}
+
+impl Accepts {
+    /// Whether a packet with `offload` may be sent.
+    #[must_use]
+    pub fn allows(&self, offload: &Offload) -> bool {
+        let checksum = self.checksum || !matches!(offload.checksum, Checksum::Partial { .. });
+        let segmentation = match offload.segmentation {
+            Segmentation::None => true,
+            Segmentation::Tcp4 { ecn, .. } => self.tcp4 && (self.ecn || !ecn),
+            Segmentation::Tcp6 { ecn, .. } => self.tcp6 && (self.ecn || !ecn),
+        };
+        checksum && segmentation && offload.vlan.is_none()
+    }
+}

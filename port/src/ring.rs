@@ -75,8 +75,8 @@ impl Cursor {
         Self { next: RingIdx(0), limit: RingIdx(0), ring_size, own_bias, peer_bias }
     }
 
-    /// Sets the position and forgets the cached index of the peer: for tests that start near the
-    /// wrap.
+    /// Sets the position and forgets the cached index of the peer: for a ring that goes on where
+    /// another user of it stopped.
     pub fn restart_at(&mut self, next: RingIdx) {
         self.next = next;
         self.limit = next;
@@ -171,6 +171,24 @@ pub fn must_ring(consumer_flags: &AtomicU16) -> bool {
     consumer_flags.load(Ordering::Relaxed) & NO_DOORBELL == 0
 }
 
+/// As [`must_ring`], for a consumer that names the slot whose publication it wants to hear of:
+/// `before` and `now` are the producer's index before and after publishing.
+///
+/// Spec: VIRTIO 1.3 §2.7.7.2, §2.7.10.
+#[inline]
+pub fn must_ring_at(event: &AtomicU16, before: RingIdx, now: RingIdx) -> bool {
+    // As in `must_ring`; it pairs with the one in `arm_at`.
+    fence(Ordering::SeqCst);
+    passes(RingIdx(event.load(Ordering::Relaxed)), before, now)
+}
+
+/// Whether an index that moves from `before` to `now` covers the slot at `event`.
+#[must_use]
+#[inline]
+pub fn passes(event: RingIdx, before: RingIdx, now: RingIdx) -> bool {
+    event.since(before) < now.since(before)
+}
+
 /// Consumer, before it sleeps, after it drained the doorbell: asks for doorbells and returns how
 /// many slots may be worked on. When that is not zero, it must not sleep.
 ///
@@ -184,6 +202,22 @@ pub fn arm(
 ) -> Result<u16, IndexRunaway> {
     own_flags.store(0, Ordering::Relaxed);
     // Pairs with the fence in `must_ring`.
+    fence(Ordering::SeqCst);
+    cursor.load_peer(peer)
+}
+
+/// As [`arm`], by naming the next slot to hear of.
+///
+/// # Errors
+/// [`IndexRunaway`] when the peer's index cannot be.
+#[inline]
+pub fn arm_at(
+    cursor: &mut Cursor,
+    event: &AtomicU16,
+    peer: &AtomicU16,
+) -> Result<u16, IndexRunaway> {
+    event.store(cursor.next().0, Ordering::Relaxed);
+    // Pairs with the fence in `must_ring_at`.
     fence(Ordering::SeqCst);
     cursor.load_peer(peer)
 }
@@ -246,6 +280,24 @@ mod tests {
         assert_eq!(cursor.available(&peer, 1), Ok(1), "one known slot is left: no load");
         assert_eq!(cursor.available(&peer, 2), Ok(3));
         assert_eq!(own.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn doorbell_is_due_exactly_when_the_named_slot_is_published() {
+        for before in [0u16, 5, 0x7fff, 0xfff0, 0xffff] {
+            for published in [0u16, 1, 2, 3, 255, 0x7fff, 0x8000, 0xffff] {
+                let now = before.wrapping_add(published);
+                let mut due = vec![false; 1 << 16];
+                (0..published).for_each(|n| due[usize::from(before.wrapping_add(n))] = true);
+                for event in 0..=u16::MAX {
+                    let passed = passes(RingIdx(event), RingIdx(before), RingIdx(now));
+                    assert_eq!(passed, due[usize::from(event)], "{before} +{published} {event}");
+                    // The formula of the specification.
+                    let formula = now.wrapping_sub(event).wrapping_sub(1) < published;
+                    assert_eq!(passed, formula);
+                }
+            }
+        }
     }
 
     #[test]

@@ -19,10 +19,12 @@ pub struct RxStats {
     pub bad_region: u64,
     /// Descriptors of length zero, or longer than the buffer.
     pub bad_length: u64,
-    /// Chains without an end.
+    /// Chains without an end, or of descriptors that do not belong together.
     pub bad_chain: u64,
     /// Impossible ring indices.
     pub bad_index: u64,
+    /// Packet headers that ask for what their packet cannot have. They are taken as empty.
+    pub bad_header: u64,
 }
 
 /// What a transmit queue counted since it was made.
@@ -42,8 +44,10 @@ pub struct TxStats {
     pub bad_bounds: u64,
     /// Free slots naming a region that does not exist.
     pub bad_region: u64,
-    /// Free slots of length zero.
+    /// Free slots of length zero, or too short for a packet.
     pub bad_length: u64,
+    /// Chains of free slots without an end, or of descriptors that do not belong together.
+    pub bad_chain: u64,
     /// Impossible ring indices.
     pub bad_index: u64,
 }
@@ -53,13 +57,16 @@ impl RxStats {
     #[cold]
     pub fn count_fault(&mut self, error: QueueError) {
         match error {
-            QueueError::OutOfBounds { .. } => self.bad_bounds += 1,
+            QueueError::OutOfBounds { .. } | QueueError::NotShared { .. } => self.bad_bounds += 1,
             QueueError::UnknownRegion { .. } => self.bad_region += 1,
-            QueueError::EmptyDescriptor | QueueError::LengthExceedsBuffer { .. } => {
-                self.bad_length += 1;
+            QueueError::EmptyDescriptor
+            | QueueError::LengthExceedsBuffer { .. }
+            | QueueError::OddTable { .. }
+            | QueueError::TooShort { .. } => self.bad_length += 1,
+            QueueError::ChainTooLong { .. } | QueueError::OddFlags { .. } => self.bad_chain += 1,
+            QueueError::IndexRunaway { .. } | QueueError::NoSuchDescriptor { .. } => {
+                self.bad_index += 1;
             }
-            QueueError::ChainTooLong { .. } => self.bad_chain += 1,
-            QueueError::IndexRunaway { .. } => self.bad_index += 1,
             QueueError::LinkDown | QueueError::MemoryLost => {}
         }
     }
@@ -70,13 +77,17 @@ impl TxStats {
     #[cold]
     pub fn count_fault(&mut self, error: QueueError) {
         match error {
-            QueueError::OutOfBounds { .. } => self.bad_bounds += 1,
+            QueueError::OutOfBounds { .. } | QueueError::NotShared { .. } => self.bad_bounds += 1,
             QueueError::UnknownRegion { .. } => self.bad_region += 1,
-            QueueError::EmptyDescriptor | QueueError::LengthExceedsBuffer { .. } => {
-                self.bad_length += 1;
+            QueueError::EmptyDescriptor
+            | QueueError::LengthExceedsBuffer { .. }
+            | QueueError::OddTable { .. }
+            | QueueError::TooShort { .. } => self.bad_length += 1,
+            QueueError::ChainTooLong { .. } | QueueError::OddFlags { .. } => self.bad_chain += 1,
+            QueueError::IndexRunaway { .. } | QueueError::NoSuchDescriptor { .. } => {
+                self.bad_index += 1;
             }
-            QueueError::IndexRunaway { .. } => self.bad_index += 1,
-            QueueError::ChainTooLong { .. } | QueueError::LinkDown | QueueError::MemoryLost => {}
+            QueueError::LinkDown | QueueError::MemoryLost => {}
         }
     }
 }

@@ -8,14 +8,37 @@
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU16;
 use loom::sync::{Arc, Condvar, Mutex};
-use ringport::ring::{Cursor, arm, disarm, must_ring};
+use ringport::ring::{Cursor, arm, arm_at, disarm, must_ring, must_ring_at};
 
 const RING_SIZE: u16 = 2;
+
+/// How the consumer asks for doorbells.
+#[derive(Clone, Copy, PartialEq)]
+enum Asking {
+    /// By flag, and never stops.
+    Always,
+    /// By flag, only before it sleeps.
+    Adaptive,
+    /// By naming the next slot, before it sleeps.
+    ByIndex,
+}
+
+impl Asking {
+    /// What the shared word says at first: no doorbell, but for the first kind.
+    fn at_first(self) -> u16 {
+        match self {
+            Self::Always => 0,
+            Self::Adaptive => 1,
+            Self::ByIndex => u16::MAX,
+        }
+    }
+}
 
 /// What two peers share.
 struct Shared {
     head: AtomicU16,
     tail: AtomicU16,
+    /// The flags, or the slot that the consumer names.
     flags: AtomicU16,
     slots: [UnsafeCell<u16>; RING_SIZE as usize],
     rung: Mutex<u32>,
@@ -51,15 +74,20 @@ impl Shared {
     }
 
     /// Writes `value` to the producer's next slot and publishes it; waits for room.
-    fn produce(&self, cursor: &mut Cursor, value: u16) {
+    fn produce(&self, cursor: &mut Cursor, value: u16, asking: Asking) {
         while cursor.load_peer(&self.tail).unwrap() == 0 {
             loom::thread::yield_now();
         }
         let slot = usize::from(cursor.next().slot(cursor.mask()));
         // SAFETY: the slot is free: the consumer returned it before we read its index.
         self.slots[slot].with_mut(|at| unsafe { *at = value });
+        let before = cursor.next();
         cursor.publish(&self.head, 1);
-        if must_ring(&self.flags) {
+        let ring = match asking {
+            Asking::ByIndex => must_ring_at(&self.flags, before, cursor.next()),
+            Asking::Always | Asking::Adaptive => must_ring(&self.flags),
+        };
+        if ring {
             self.ring();
         }
     }
@@ -76,15 +104,15 @@ impl Shared {
     }
 }
 
-fn run(packets: u16, disarm_when_awake: bool) {
+fn run(packets: u16, asking: Asking) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(move || {
-        let shared = Shared::new(u16::from(disarm_when_awake));
+        let shared = Shared::new(asking.at_first());
         let peer = Arc::clone(&shared);
         let producer = loom::thread::spawn(move || {
             let mut cursor = Cursor::new(RING_SIZE, 0, RING_SIZE);
-            (1..=packets).for_each(|value| peer.produce(&mut cursor, value));
+            (1..=packets).for_each(|value| peer.produce(&mut cursor, value, asking));
         });
         let mut cursor = Cursor::new(RING_SIZE, 0, 0);
         let mut taken = Vec::new();
@@ -94,10 +122,11 @@ fn run(packets: u16, disarm_when_awake: bool) {
                 break;
             }
             shared.drain();
-            if arm(&mut cursor, &shared.flags, &shared.head).unwrap() == 0 {
+            let ask = if asking == Asking::ByIndex { arm_at } else { arm };
+            if ask(&mut cursor, &shared.flags, &shared.head).unwrap() == 0 {
                 shared.wait();
             }
-            if disarm_when_awake {
+            if asking == Asking::Adaptive {
                 disarm(&shared.flags);
             }
         }
@@ -108,15 +137,20 @@ fn run(packets: u16, disarm_when_awake: bool) {
 
 #[test]
 fn adaptive_receiver_never_sleeps_through_a_packet() {
-    run(2, true);
+    run(2, Asking::Adaptive);
 }
 
 #[test]
 fn interrupt_receiver_never_sleeps_through_a_packet() {
-    run(2, false);
+    run(2, Asking::Always);
+}
+
+#[test]
+fn receiver_that_names_a_slot_never_sleeps_through_its_packet() {
+    run(2, Asking::ByIndex);
 }
 
 #[test]
 fn full_ring_is_returned_slot_by_slot_in_order() {
-    run(3, true);
+    run(3, Asking::Adaptive);
 }

@@ -1,6 +1,8 @@
 //! Bursts of received packets.
 #![expect(unsafe_code, reason = "entries hold addresses in shared memory")]
 
+mod headed;
+
 use crate::copy;
 use crate::error::QueueError;
 use crate::offload::Offload;
@@ -155,6 +157,16 @@ pub struct RxBatch {
     /// Buffers may be exchanged with a transmit batch of the same regions.
     exchangeable: bool,
     exchanged: bool,
+    /// The entries that have a header in front.
+    headed: Headed,
+}
+
+/// The first `entries` of a batch have `front` bytes in front of their address that belong to the
+/// same checked piece.
+#[derive(Debug, Clone, Copy, Default)]
+struct Headed {
+    entries: usize,
+    front: u32,
 }
 
 // SAFETY: the addresses in `entries` point into mappings that `regions` keeps alive, whichever
@@ -175,6 +187,7 @@ impl RxBatch {
             offloads: None,
             exchangeable: false,
             exchanged: false,
+            headed: Headed::default(),
         }
     }
 
@@ -212,6 +225,7 @@ impl RxBatch {
         self.used = 0;
         self.packets = 0;
         self.exchanged = false;
+        self.headed = Headed::default();
     }
 
     /// Fills the batch with the packets that `pieces` make up, in order. Every range is checked. A
@@ -243,6 +257,7 @@ impl RxBatch {
             used += 1;
         }
         (self.used, self.packets, self.exchanged) = (used, used, false);
+        self.headed = Headed::default();
         match odd {
             None => Ok(()),
             Some(piece) => self.fill_chained(std::iter::once(piece).chain(pieces), limits),

@@ -84,7 +84,8 @@ impl<'q> TxBurst<'q> {
             unsafe { copy::copy(slot.as_ptr(), piece.address.as_ptr(), piece.len() as usize) };
             return Ok(());
         }
-        let taken = push_pieces(self.batch, self.used, packet)?;
+        let taken = push_pieces(self.batch, self.used, packet);
+        let taken = taken.inspect_err(|_| self.forget_offload())?;
         self.take(taken)
     }
 
@@ -94,6 +95,7 @@ impl<'q> TxBurst<'q> {
     /// [`PushError::Offload`] when the queue carries none and the packet could not be sent as it is.
     pub fn set_offload(&mut self, offload: Offload) -> Result<(), PushError> {
         match self.batch.offloads.as_deref_mut() {
+            Some(_) if !self.batch.accepts.allows(&offload) => Err(PushError::Offload),
             Some(offloads) => {
                 let next = offloads.get_mut(self.used).ok_or(PushError::Full)?;
                 *next = offload;
@@ -118,6 +120,7 @@ impl<'q> TxBurst<'q> {
         let rx = from.batch_mut();
         if rx.carries_offloads()
             || !self.batch.exchangeable
+            || self.batch.front() > 0
             || !rx.shares_buffers_with(&self.batch.regions)
         {
             return 0;
@@ -157,6 +160,15 @@ impl<'q> TxBurst<'q> {
         self.used += 1;
         self.packets += 1;
         Some(address)
+    }
+
+    /// A packet was not taken: its metadata must not become the next one's.
+    #[cold]
+    fn forget_offload(&mut self) {
+        if let Some(offload) = self.batch.offloads.as_deref_mut().and_then(|o| o.get_mut(self.used))
+        {
+            *offload = Offload::default();
+        }
     }
 
     pub(super) fn take(&mut self, slots: usize) -> Result<(), PushError> {

@@ -19,15 +19,19 @@ pub mod guard;
 mod inspect;
 mod mapping;
 mod owned;
+mod packed;
 mod per_slot;
 mod policy;
+mod used;
 mod view;
 
 pub use error::RegionError;
 pub use mapping::Mapping;
 pub use owned::{Backing, OwnedMemory};
+pub use packed::{PackedTable, PackedView};
 pub use per_slot::{PerSlot, PerSlotView, PerSlotViewMut};
 pub use policy::{MemoryLimits, MemoryPolicy};
+pub use used::{IndexTable, IndexView, UsedTable, UsedView};
 pub(crate) use view::Ranges;
 pub use view::{DescTable, DescView, OutOfRange, Regions, SharedU16, read_u32, write_u32};
 

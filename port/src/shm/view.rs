@@ -28,7 +28,7 @@ pub struct OutOfRange {
 }
 
 /// Checks that `bytes` bytes at `offset` lie in `mapping` with `align`, and returns their address.
-fn locate(
+pub(super) fn locate(
     mapping: &Mapping,
     offset: u64,
     bytes: u64,
@@ -265,6 +265,21 @@ impl Regions {
     #[inline(always)]
     pub(crate) fn alike(&self) -> Alike<'_> {
         Alike { all: &self.ranges, shape: None, base: NonNull::dangling(), last: 0 }
+    }
+
+    /// Copies the `to.len()` bytes at `offset` in `region` out, or nothing when they are not all in
+    /// the region. For the few bytes of a header or a table; packets come in bursts.
+    #[must_use]
+    pub fn read(&self, region: u16, offset: u64, to: &mut [u8]) -> Option<()> {
+        let len = u32::try_from(to.len()).ok()?;
+        if len == 0 {
+            return Some(());
+        }
+        let from = self.ranges().locate(&Piece::alone(offset, Shape::new(region, len, false)))?;
+        // SAFETY: `locate` checked that `len` bytes from there lie in a mapping that `self` keeps
+        // alive; `to` is private.
+        unsafe { crate::copy::copy(to.as_mut_ptr(), from.as_ptr(), to.len()) };
+        Some(())
     }
 
     /// Offset of an address that was located in `region`.

@@ -1,11 +1,14 @@
 //! The storage behind transmit bursts, as a protocol sees it.
 #![expect(unsafe_code, reason = "slots hold addresses in shared memory")]
 
+mod headed;
+
 use crate::burst::{Piece, Shape};
 use crate::copy;
 use crate::error::QueueError;
-use crate::offload::Offload;
+use crate::offload::{Accepts, Offload};
 use crate::shm::Regions;
+use headed::Fronts;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -43,6 +46,11 @@ impl TxSlot {
         &mut self.address
     }
 
+    /// Starts to count what is written to it.
+    pub(super) fn start(&mut self) {
+        self.set_written(0, true);
+    }
+
     /// Notes that the packet ends here.
     pub(super) fn set_last(&mut self) {
         self.set_written(self.written.len(), false);
@@ -71,6 +79,10 @@ pub struct TxBatch {
     pub(super) exchangeable: bool,
     /// By the first slot of a packet; absent in a protocol without offloads.
     pub(super) offloads: Option<Box<[Offload]>>,
+    /// What packets may ask of those.
+    pub(super) accepts: Accepts,
+    /// What is kept free for headers, and which slots make up one buffer.
+    fronts: Fronts,
 }
 
 // SAFETY: the addresses in `slots` point into mappings that `regions` keeps alive, whichever
@@ -89,12 +101,16 @@ impl TxBatch {
             chain_max,
             exchangeable: false,
             offloads: None,
+            accepts: Accepts::default(),
+            fronts: Fronts::default(),
         }
     }
 
-    /// Gives each packet offload metadata, for a protocol that carries it.
+    /// Gives each packet offload metadata, for a protocol that carries it. Packets that ask for
+    /// what is not in `accepts` are refused.
     #[must_use]
-    pub fn with_offloads(mut self) -> Self {
+    pub fn with_offloads(mut self, accepts: Accepts) -> Self {
+        self.accepts = accepts;
         self.offloads = Some(vec![Offload::default(); self.slots.len()].into());
         self
     }
@@ -127,8 +143,16 @@ impl TxBatch {
         self.free = 0;
     }
 
+    /// Forgets the metadata of the packets of the window before.
+    #[cold]
+    fn forget_offloads(&mut self) {
+        if let Some(offloads) = self.offloads.as_deref_mut() {
+            offloads[..self.free].fill(Offload::default());
+        }
+    }
+
     /// Reserves a window of free slots whose buffers are `buffers`: the length of each is what it
-    /// holds. Those beyond [`burst_max`](Self::burst_max) are left out.
+    /// holds, and nothing is kept free for headers. Those beyond [`burst_max`](Self::burst_max) are left out.
     ///
     /// # Errors
     /// When a buffer does not lie in its region, or is empty. No slot is reserved then.
@@ -146,6 +170,10 @@ impl TxBatch {
             free += 1;
         }
         self.free = free;
+        self.fronts.none();
+        if self.offloads.is_some() {
+            self.forget_offloads();
+        }
         Ok(())
     }
 

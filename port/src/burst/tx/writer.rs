@@ -14,7 +14,7 @@ pub(super) fn push_chained(
     used: usize,
     frame: &[u8],
 ) -> Result<usize, PushError> {
-    let mut layout = Layout::new(used);
+    let mut layout = Layout::new(batch, used);
     // SAFETY: a borrowed slice is readable.
     unsafe { layout.append(batch, std::ptr::from_ref(frame))? };
     layout.finish(batch)
@@ -26,7 +26,7 @@ pub(super) fn push_pieces(
     used: usize,
     packet: &RxPacket<'_>,
 ) -> Result<usize, PushError> {
-    let mut layout = Layout::new(used);
+    let mut layout = Layout::new(batch, used);
     for piece in packet.pieces() {
         // SAFETY: `RxBatch::fill` checked that the pieces of a leased packet lie in mappings that
         // its batch keeps alive.
@@ -45,7 +45,7 @@ pub struct PacketWriter<'b, 'q> {
 
 impl<'b, 'q> PacketWriter<'b, 'q> {
     pub(super) fn new(burst: &'b mut TxBurst<'q>) -> Self {
-        let layout = Layout::new(burst.used);
+        let layout = Layout::new(burst.batch, burst.used);
         Self { burst, layout }
     }
 
@@ -90,14 +90,16 @@ pub(super) struct Layout {
     slots: usize,
     /// Bytes left in the last of them.
     room: usize,
+    /// Bytes of the packet's header that have not found their place yet.
+    header: usize,
     len: usize,
     /// An append failed: the packet is incomplete.
     broken: Option<PushError>,
 }
 
 impl Layout {
-    pub(super) fn new(first: usize) -> Self {
-        Self { first, slots: 0, room: 0, len: 0, broken: None }
+    pub(super) fn new(batch: &TxBatch, first: usize) -> Self {
+        Self { first, slots: 0, room: 0, header: batch.front(), len: 0, broken: None }
     }
 
     /// Appends the bytes of `piece`.
@@ -114,15 +116,16 @@ impl Layout {
                 self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
             }
             let at_slot = self.first + self.slots - 1;
-            let slot = batch.slot_mut(at_slot);
+            let Some(extent) = batch.extent(at_slot) else { return Err(PushError::Full) };
             let now = left.min(self.room);
-            let at = slot.capacity() - self.room;
-            // SAFETY: `at + now <= capacity`, which `TxBatch::reserve` checked to lie in a mapping
-            // that the batch keeps alive; `piece` is readable by the caller's contract.
-            unsafe { copy::copy(slot.address.as_ptr().add(at), from, now) };
+            // SAFETY: `room <= extent.len`, so the bytes from `extent.len - room` on, of which at
+            // most `room` are written, are the extent's, which `TxBatch::extent` says to lie in a
+            // mapping that the batch keeps alive; `piece` is readable by the caller's contract.
+            unsafe { copy::copy(extent.address.as_ptr().add(extent.len - self.room), from, now) };
             from = from.wrapping_add(now);
-            #[expect(clippy::cast_possible_truncation, reason = "at most `capacity`, a u32")]
-            let written = (at + now) as u32;
+            let slot = batch.slot_mut(at_slot);
+            #[expect(clippy::cast_possible_truncation, reason = "at most the extent's, a u32")]
+            let written = (slot.written() + now) as u32;
             slot.set_written(written, true);
             self.room -= now;
             self.len += now;
@@ -131,37 +134,58 @@ impl Layout {
         Ok(())
     }
 
+    /// Takes slots until one has room.
     fn take_slot(&mut self, batch: &mut TxBatch, left: usize) -> Result<(), PushError> {
-        if self.slots == batch.chain_max {
-            return Err(PushError::TooLong { len: self.len + left, chain_max: batch.chain_max });
+        while self.room == 0 {
+            if self.slots == batch.chain_max || self.is_at_the_end(batch) {
+                return Err(PushError::TooLong { len: self.len + left, chain_max: self.slots });
+            }
+            let at = self.first + self.slots;
+            let extent = batch.extent(at);
+            let extent = extent.ok_or_else(|| batch.no_room(self.first, self.len + left))?;
+            batch.slot_mut(at).start();
+            let header = self.header.min(extent.len);
+            self.header -= header;
+            self.room = extent.len - header;
+            self.slots += 1;
         }
-        let slot = batch.free_slot(self.first + self.slots).ok_or(PushError::Full)?;
-        self.room = slot.capacity();
-        self.slots += 1;
         Ok(())
+    }
+
+    /// Whether the packet's buffer is used up, and it may not go on in another.
+    fn is_at_the_end(&self, batch: &TxBatch) -> bool {
+        !batch.spans()
+            && self.slots > 0
+            && batch.extent(self.first + self.slots - 1).is_none_or(|extent| extent.last)
     }
 
     fn overwrite(&self, batch: &mut TxBatch, mut offset: usize, mut bytes: &[u8]) -> bool {
         if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
             return false;
         }
+        let mut header = batch.front();
         for at in self.first..self.first + self.slots {
-            let slot = batch.slot_mut(at);
-            let len = slot.written();
+            let Some(extent) = batch.extent(at) else { return false };
+            let skipped = header.min(extent.len);
+            header -= skipped;
+            let len = batch.slot_mut(at).written();
             if offset >= len {
                 offset -= len;
                 continue;
             }
             let (now, later) = bytes.split_at(bytes.len().min(len - offset));
-            // SAFETY: `offset + now.len()` is at most what was written, which is at most
-            // `capacity`; `now` is private memory.
-            unsafe { copy::copy(slot.address.as_ptr().add(offset), now.as_ptr(), now.len()) };
+            // SAFETY: behind the `skipped` bytes of header, `len` bytes of the packet were written
+            // to this extent, and `offset + now.len() <= len`; `now` is private memory.
+            unsafe {
+                let to = extent.address.as_ptr().add(skipped + offset);
+                copy::copy(to, now.as_ptr(), now.len());
+            };
             (bytes, offset) = (later, 0);
         }
         true
     }
 
-    /// Ends the packet and returns how many slots it takes.
+    /// Ends the packet and returns how many slots it takes: all of the buffer that it ends in.
     fn finish(&self, batch: &mut TxBatch) -> Result<usize, PushError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -169,7 +193,12 @@ impl Layout {
         let Some(last) = self.slots.checked_sub(1) else {
             return Err(PushError::Empty);
         };
-        batch.slot_mut(self.first + last).set_last();
-        Ok(self.slots)
+        let mut last = self.first + last;
+        batch.slot_mut(last).set_last();
+        while batch.extent(last).is_some_and(|extent| !extent.last) {
+            last += 1;
+            batch.slot_mut(last).set_written(0, false);
+        }
+        Ok(last + 1 - self.first)
     }
 }

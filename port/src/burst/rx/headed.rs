@@ -1,0 +1,102 @@
+//! Filling batches in protocols that write a header in front of each packet.
+#![expect(unsafe_code, reason = "entries hold addresses in shared memory")]
+
+use super::{Headed, Piece, RxBatch, RxEntry, Shape, chain_too_long};
+use crate::copy;
+use crate::error::QueueError;
+use crate::offload::Offload;
+use crate::shm::Ranges;
+
+impl RxBatch {
+    /// Fills the batch with the packets at the front of `pieces` that are in one piece behind a
+    /// header of `front` bytes, and returns how many: it stops at the first piece that is not all
+    /// in its region, holds nothing behind the header, or goes on in another. What comes from there
+    /// on is for [`append`](Self::append).
+    #[inline(always)]
+    pub fn fill_behind(&mut self, front: u32, mut pieces: impl Iterator<Item = Piece>) -> usize {
+        let Self { regions, entries, .. } = self;
+        let mut ranges = regions.ranges();
+        let mut used = 0;
+        for entry in entries.iter_mut() {
+            let Some(piece) = pieces.next() else { break };
+            let Some(checked) = RxEntry::behind(front, &piece, &mut ranges) else { break };
+            *entry = checked;
+            used += 1;
+        }
+        (self.used, self.packets, self.exchanged) = (used, used, false);
+        self.headed = Headed { entries: used, front };
+        used
+    }
+
+    /// Appends one packet that `pieces` make up, whatever their shapes say of continuing. Every
+    /// range is checked. Returns whether there was room for it.
+    ///
+    /// # Errors
+    /// What is wrong with the first bad piece, or that it would not even fit an empty batch. The
+    /// batch is then as it was before.
+    pub fn append(&mut self, pieces: &[Piece], offload: Offload) -> Result<bool, QueueError> {
+        let Self { regions, entries, .. } = self;
+        if pieces.len() > entries.len() {
+            return Err(chain_too_long(entries.len()));
+        }
+        let first = self.used;
+        let Some(free) = entries.get_mut(first..first + pieces.len()) else { return Ok(false) };
+        let Some(last) = free.len().checked_sub(1) else { return Err(QueueError::EmptyDescriptor) };
+        let mut ranges = regions.ranges();
+        for (at, (entry, piece)) in free.iter_mut().zip(pieces).enumerate() {
+            let shape = Shape::new(piece.shape.region(), piece.shape.len(), at < last);
+            let piece = Piece::alone(piece.offset, shape);
+            *entry = RxEntry::new(&piece, &mut ranges).ok_or_else(|| regions.refuse(&piece))?;
+        }
+        (self.used, self.packets) = (self.used + pieces.len(), self.packets + 1);
+        self.set_offload(first, offload);
+        Ok(true)
+    }
+
+    /// Reads the header in front of each packet that [`fill_behind`](Self::fill_behind) found for
+    /// this burst, once, and sets the packet's metadata to what `decode` makes of it and of the
+    /// packet's length. Reads nothing when the header has less than `N` bytes.
+    pub fn decode_headers<const N: usize>(
+        &mut self,
+        mut decode: impl FnMut(&[u8; N], u32) -> Offload,
+    ) {
+        let Headed { entries, front } = self.headed;
+        let Some(offloads) = self.offloads.as_deref_mut() else { return };
+        if self.exchanged || (front as usize) < N {
+            return;
+        }
+        for (entry, offload) in self.entries[..entries].iter().zip(offloads) {
+            let mut header = [0; N];
+            // SAFETY: `fill_behind` made this entry and checked that `front` bytes in front of its
+            // address, of which `N` are read, belong to the same piece; `fill` forgets the entries
+            // that it made, `exchanged` tells of addresses that changed since. The batch keeps
+            // the mapping alive; `header` is private.
+            unsafe { copy::copy(header.as_mut_ptr(), entry.address.as_ptr().sub(N), N) };
+            *offload = decode(&header, entry.len());
+        }
+    }
+
+    /// Entries in use.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.used
+    }
+}
+
+impl RxEntry {
+    /// The entry of what is behind the first `front` bytes of `piece`, all of which is checked.
+    #[inline(always)]
+    fn behind(front: u32, piece: &Piece, ranges: &mut Ranges<'_>) -> Option<Self> {
+        let whole = Self::new(piece, ranges)?;
+        let shape = piece.shape;
+        if shape.more() || shape.len() <= front {
+            return None;
+        }
+        // Behind a header, packets of the shortest length already go on in a second line.
+        copy::prefetch_read(whole.address.as_ptr().wrapping_add(64));
+        // SAFETY: `len()` bytes from the address lie in a mapping, and `front` is less.
+        let address = unsafe { whole.address.add(front as usize) };
+        let shape = Shape::new(shape.region(), shape.len() - front, false);
+        Some(Self { address, shape, ahead: whole.ahead })
+    }
+}

@@ -1,0 +1,119 @@
+//! A typed view of the ring of a packed virtqueue: descriptors that say themselves whose they are.
+//!
+//! Spec: VIRTIO 1.3 §2.8.
+#![expect(unsafe_code, reason = "the view turns checked offsets into addresses in shared memory")]
+
+use super::Mapping;
+use super::view::{OutOfRange, locate};
+use crate::sync::Ordering;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A ring of 16-byte descriptors in shared memory, of any size.
+///
+/// The second word of a descriptor holds length, buffer id and flags: who reads it with the flag
+/// that says that the descriptor is his also sees the rest of it, and who writes it gives all of it
+/// away at once.
+#[derive(Debug, Clone)]
+pub struct PackedTable {
+    first: NonNull<[AtomicU64; 2]>,
+    slots: u16,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: entries are only accessed atomically and stay mapped while `_mapping` lives.
+unsafe impl Send for PackedTable {}
+// SAFETY: as above.
+unsafe impl Sync for PackedTable {}
+
+impl PackedTable {
+    /// The ring of `slots` descriptors, at least one, at `offset` bytes.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when it leaves the mapping, is not aligned to 16 bytes, or has no slots.
+    pub fn new(mapping: &Arc<Mapping>, offset: u64, slots: u16) -> Result<Self, OutOfRange> {
+        let bytes = u64::from(slots) * 16;
+        let first = locate(mapping, offset, bytes, 16)?.cast();
+        if slots == 0 {
+            return Err(OutOfRange { offset, bytes, mapping_len: mapping.len() as u64, align: 16 });
+        }
+        Ok(Self { first, slots, _mapping: Arc::clone(mapping) })
+    }
+
+    /// Descriptors in the ring.
+    #[must_use]
+    pub fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    /// The ring to work on in a loop, whose place and size stay in registers.
+    #[must_use]
+    #[inline(always)]
+    pub fn view(&self) -> PackedView<'_> {
+        PackedView { first: self.first, slots: self.slots, table: PhantomData }
+    }
+}
+
+/// See [`PackedTable::view`]. Slots beyond the ring are taken for the first.
+#[derive(Debug, Clone, Copy)]
+pub struct PackedView<'t> {
+    first: NonNull<[AtomicU64; 2]>,
+    slots: u16,
+    table: PhantomData<&'t PackedTable>,
+}
+
+impl<'t> PackedView<'t> {
+    /// The second word of the descriptor at `slot`, read once (Acquire: what its writer wrote before
+    /// is visible): length, buffer id and flags from the lowest bit on.
+    #[must_use]
+    #[inline(always)]
+    pub fn load_state(&self, slot: u16) -> u64 {
+        u64::from_le(self.entry(slot)[1].load(Ordering::Acquire))
+    }
+
+    /// The first word of the descriptor at `slot`, read once: the address. Only after its state was
+    /// read.
+    #[must_use]
+    #[inline(always)]
+    pub fn load_address(&self, slot: u16) -> u64 {
+        u64::from_le(self.entry(slot)[0].load(Ordering::Relaxed))
+    }
+
+    /// Writes the second word of the descriptor at `slot` (Release: what was written before is
+    /// visible to who reads it).
+    #[inline(always)]
+    pub fn store_state(&self, slot: u16, state: u64) {
+        self.entry(slot)[1].store(state.to_le(), Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn entry(&self, slot: u16) -> &'t [AtomicU64; 2] {
+        let slot = if slot < self.slots { slot } else { 0 };
+        // SAFETY: `PackedTable::new` checked that `slots` entries, at least one, lie in the mapping,
+        // aligned to 16 bytes. The table keeps them mapped while it is borrowed.
+        unsafe { self.first.add(usize::from(slot)).as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::{Backing, OwnedMemory};
+
+    #[test]
+    fn ring_of_any_size_keeps_to_its_mapping() {
+        let memory = OwnedMemory::create("packed-test", 4096, Backing::Pages).unwrap();
+        let table = PackedTable::new(memory.mapping(), 4096 - 48, 3).unwrap();
+        for slot in 0..3 {
+            table.view().store_state(slot, 7 + u64::from(slot));
+        }
+        assert_eq!([0, 1, 2].map(|slot| table.view().load_state(slot)), [7, 8, 9]);
+        assert_eq!(table.view().load_state(3), 7, "beyond the ring");
+        assert_eq!(table.view().load_address(2), 0);
+        for (offset, slots) in [(4096 - 32, 3), (8, 1), (0, 0), (u64::MAX - 15, 1)] {
+            assert!(PackedTable::new(memory.mapping(), offset, slots).is_err(), "{offset} {slots}");
+        }
+    }
+}

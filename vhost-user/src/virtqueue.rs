@@ -1,0 +1,119 @@
+//! The rings of a virtio device, from the device's side.
+//!
+//! Spec: VIRTIO 1.3 §2.6 to §2.8.
+
+mod area;
+mod buffer;
+mod descriptor;
+mod header;
+pub mod packed;
+pub mod split;
+
+use ringport::doorbell::Doorbell;
+use ringport::link::LinkState;
+use ringport::offload::Accepts;
+use ringport::shm::OutOfRange;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// When a queue asks the driver for kicks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KickMode {
+    /// Never: the caller polls. Arming always says that there may be work.
+    Polling,
+    /// For every buffer that the driver makes available.
+    Interrupt,
+    /// Only between arming and the next buffer.
+    #[default]
+    Adaptive,
+}
+
+/// What device and driver agreed on, as far as rings see it. The default is nothing.
+///
+/// Spec: VIRTIO 1.3 §5.1.3, §6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RingFeatures {
+    /// `VIRTIO_NET_F_MRG_RXBUF` (15): a packet may take several receive buffers.
+    pub mergeable: bool,
+    /// `VIRTIO_RING_F_INDIRECT_DESC` (28): descriptors may be in tables outside the ring.
+    pub indirect: bool,
+    /// `VIRTIO_RING_F_EVENT_IDX` (29): either side names the index that it wants to hear of.
+    pub event_idx: bool,
+    /// `VIRTIO_F_IN_ORDER` (35): one used element may stand for a whole burst.
+    pub in_order: bool,
+    /// `VIRTIO_NET_F_CSUM` (0): the driver's headers may ask for checksums, and with
+    /// `VIRTIO_NET_F_HOST_TSO4`, `6` (11, 12) for segmentation. Without it they are not looked at.
+    pub rx_offloads: bool,
+    /// `VIRTIO_NET_F_GUEST_CSUM` (1), `VIRTIO_NET_F_GUEST_TSO4`, `6` (7, 8),
+    /// `VIRTIO_NET_F_GUEST_ECN` (9): what our headers may ask of the driver.
+    pub tx_offloads: Accepts,
+}
+
+/// Where a ring is: front-end addresses of its areas, and how many entries it has.
+///
+/// Spec: vhost-user "A vring address description", VHOST_USER_SET_VRING_ADDR, _NUM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingAddresses {
+    /// Entries.
+    pub size: u16,
+    /// Descriptor area (descriptor table), in bytes.
+    pub descriptor: u64,
+    /// Driver area (available ring), in bytes.
+    pub driver: u64,
+    /// Device area (used ring), in bytes.
+    pub device: u64,
+}
+
+/// The ends that a queue shares with others.
+#[derive(Debug, Clone)]
+pub struct RingEnds {
+    /// Rung by the driver. It stays the same for the queue's life.
+    pub kick: Arc<Doorbell>,
+    /// Rings the driver; `None` when it polls.
+    pub call: Option<Arc<Doorbell>>,
+    /// The state of the link.
+    pub link: Arc<LinkState>,
+}
+
+/// Why there is no ring at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// A size that no ring has.
+    #[error("ring of {size} entries, a power of two up to 32768 is possible")]
+    Size {
+        /// Entries announced.
+        size: u16,
+    },
+    /// An area is not all in one region of the front-end's memory.
+    #[error("{area} of {len} bytes at {address:#x} is not all in one region of the memory")]
+    NotShared {
+        /// Which area.
+        area: &'static str,
+        /// Front-end address.
+        address: u64,
+        /// Length, in bytes.
+        len: u64,
+    },
+    /// An area is misaligned.
+    #[error("{area} cannot be used")]
+    Misaligned {
+        /// Which area.
+        area: &'static str,
+        /// What does not fit.
+        source: OutOfRange,
+    },
+}
+
+/// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
+/// that one chain can make.
+const CHAIN_MAX: u16 = 1024;
+
+/// What became of a doorbell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Called {
+    Yes,
+    Suppressed,
+    /// The driver polls, or the doorbell cannot be rung.
+    Never,
+}

@@ -1,0 +1,266 @@
+//! Receive queues: what the driver sends.
+
+use super::chain::Chain;
+use super::ring::{Position, Ring, State};
+use crate::memory::GuestMemory;
+use crate::net::{HEADER, HEADER_LEN};
+use crate::virtqueue::descriptor::{Access, KNOWN};
+use crate::virtqueue::header::{decode, split_header};
+use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
+use ringport::burst::{BURST_MAX, PacketRx, Piece, ReleaseRx, Released, RxBatch, RxBurst, Shape};
+use ringport::error::QueueError;
+use ringport::offload::Offload;
+use ringport::stats::RxStats;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// A receive queue: delivers what the driver sent on one ring.
+#[derive(Debug)]
+pub struct RxQueue {
+    batch: RxBatch,
+    side: RxSide,
+}
+
+#[derive(Debug)]
+struct RxSide {
+    ring: Ring,
+    in_order: bool,
+    /// Whether headers are looked at.
+    offloads: bool,
+    /// Chains of the batch's packets.
+    chains: Box<[Chain]>,
+    /// The pieces of one chain.
+    pieces: Vec<Piece>,
+    stats: RxStats,
+}
+
+impl RxQueue {
+    /// The queue on the started ring at `at`, from the position that `base` stands for
+    /// on.
+    ///
+    /// # Errors
+    /// [`RingError`]: there is no ring at these addresses.
+    ///
+    /// Spec: vhost-user "Starting and stopping rings".
+    pub fn new(
+        memory: Arc<GuestMemory>,
+        at: &RingAddresses,
+        base: u32,
+        features: &RingFeatures,
+        kicks: KickMode,
+        ends: RingEnds,
+    ) -> Result<Self, RingError> {
+        let ring = Ring::new(memory, at, base, features, kicks, ends, Access::Read)?;
+        let limit = usize::from(ring.walker.limit);
+        let batch = RxBatch::new(Arc::clone(ring.memory.regions()), BURST_MAX.max(limit));
+        let offloads = features.rx_offloads;
+        let batch = if offloads { batch.with_offloads() } else { batch };
+        let (chains, pieces) = (
+            vec![Chain::default(); BURST_MAX].into(),
+            Vec::with_capacity(limit + GuestMemory::REGIONS_MAX),
+        );
+        let (in_order, stats) = (features.in_order, RxStats::default());
+        let side = RxSide { ring, in_order, offloads, chains, pieces, stats };
+        Ok(Self { batch, side })
+    }
+
+    /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
+    /// system call, but for a call when packets had to be dropped. An empty ring is an empty burst.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the link went down or the driver broke the ring contract. Repeated for ever.
+    #[inline]
+    pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
+        if let Err(error) = self.side.fill(&mut self.batch, max) {
+            return Err(self.side.fail(error));
+        }
+        Ok(RxBurst::new(&mut self.batch, &mut self.side))
+    }
+
+    /// Asks the driver for a kick with the next packet, and returns whether packets are waiting
+    /// already: when `true`, do not sleep. Takes earlier kicks, one system call.
+    ///
+    /// # Errors
+    /// As [`rx_burst`](Self::rx_burst).
+    pub fn arm(&mut self) -> Result<bool, QueueError> {
+        let (waiting, kicked) = self.side.ring.arm().map_err(|error| self.side.fail(error))?;
+        self.side.stats.wake_ups += u64::from(kicked);
+        Ok(waiting)
+    }
+
+    /// Ends the queue and returns the word that stands for the position at which the ring goes on.
+    ///
+    /// Spec: vhost-user VHOST_USER_GET_VRING_BASE.
+    #[must_use]
+    pub fn stop(self) -> u32 {
+        self.side.ring.next.to_base()
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stats(&self) -> RxStats {
+        self.side.stats
+    }
+
+    /// Entries in the ring.
+    #[must_use]
+    pub fn ring_size(&self) -> u16 {
+        self.side.ring.table.slots()
+    }
+}
+
+impl AsFd for RxQueue {
+    /// The kick, for the caller's epoll, mio or tokio: readable once the driver kicked.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.side.ring.ends().kick.as_fd()
+    }
+}
+
+impl PacketRx for RxQueue {
+    fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
+        Self::rx_burst(self, max)
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        Self::arm(self)
+    }
+
+    fn doorbell(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn stats(&self) -> RxStats {
+        self.stats()
+    }
+}
+
+impl RxSide {
+    /// Fills `batch` with the packets that are there, at most `max`.
+    #[inline]
+    fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
+        batch.clear();
+        self.ring.check()?;
+        let wanted = max.min(self.chains.len());
+        let plain = self.take_plain(batch, wanted);
+        if self.offloads {
+            let stats = &mut self.stats;
+            batch.decode_headers(|header, len| decode(header, len, stats));
+        }
+        if plain < wanted {
+            self.take_odd(batch, wanted)?;
+        }
+        match batch.packets() {
+            0 => self.stats.empty_bursts += 1,
+            _ => self.ring.disarm(),
+        }
+        Ok(())
+    }
+
+    /// Takes packets that are in one descriptor of the ring and one region, header and all.
+    #[inline]
+    fn take_plain(&mut self, batch: &mut RxBatch, wanted: usize) -> usize {
+        let Ring { next, memory, table, .. } = &self.ring;
+        let (table, mut at) = (table.view(), *next);
+        let mut memory = memory.translator();
+        let chains = self.chains.iter_mut().take(wanted);
+        let pieces = chains.map_while(move |chain| {
+            let state = State(table.load_state(at.slot()));
+            if !at.has(state) || state.flags() & KNOWN != Access::Read.flag() {
+                return None;
+            }
+            let (region, offset) = memory.locate(table.load_address(at.slot()), state.len())?;
+            *chain = Chain { id: state.id(), entries: 1 };
+            at = at.ahead(1);
+            Some(Piece::alone(offset, Shape::new(region, state.len(), false)))
+        });
+        batch.fill_behind(HEADER, pieces)
+    }
+
+    /// Goes on with packets of any other kind. Bad ones at the front are dropped; behind good ones
+    /// they wait for the next burst.
+    #[inline(never)]
+    fn take_odd(&mut self, batch: &mut RxBatch, wanted: usize) -> Result<(), QueueError> {
+        // As many entries as packets so far: they are plain.
+        let plain = u16::try_from(batch.packets()).unwrap_or(u16::MAX);
+        let mut at = self.ring.next.ahead(plain);
+        let (mut taken, mut dropped) = (usize::from(plain), 0);
+        // Not beyond the ring, however the driver moves its flags meanwhile.
+        let mut left = self.ring.table.slots() - plain;
+        while taken + dropped < wanted && left > 0 && self.ring.has(at) {
+            let (chain, outcome) = match self.take_chain(batch, at) {
+                Ok(found) => found,
+                Err(error) if taken == 0 && dropped == 0 => return Err(error),
+                Err(_) => break,
+            };
+            if chain.entries > left {
+                break;
+            }
+            match outcome {
+                Ok(true) => {
+                    if let Some(slot) = self.chains.get_mut(taken) {
+                        *slot = chain;
+                    }
+                    taken += 1;
+                }
+                Err(error) if taken == 0 => {
+                    self.stats.count_fault(error);
+                    self.ring.give_back(std::iter::once((chain, 0)));
+                    dropped += 1;
+                }
+                Ok(false) | Err(_) => break,
+            }
+            at = at.ahead(chain.entries);
+            left -= chain.entries;
+        }
+        Ok(())
+    }
+
+    /// Appends the packet that the chain at `at` holds, if it fits the batch.
+    fn take_chain(
+        &mut self,
+        batch: &mut RxBatch,
+        at: Position,
+    ) -> Result<(Chain, Result<bool, QueueError>), QueueError> {
+        let Ring { table, memory, walker, .. } = &self.ring;
+        self.pieces.clear();
+        let (chain, len) = walker.walk(table.view(), at, memory, &mut self.pieces)?;
+        let appended = len.and_then(|len| {
+            if len <= HEADER {
+                return Err(QueueError::TooShort { len, header: HEADER });
+            }
+            let mut header = [0; HEADER_LEN];
+            let first = split_header(memory, &mut self.pieces, &mut header)?;
+            let offload = match self.offloads {
+                true => decode(&header, len - HEADER, &mut self.stats),
+                false => Offload::default(),
+            };
+            batch.append(self.pieces.get(first..).unwrap_or_default(), offload)
+        });
+        Ok((chain, appended))
+    }
+
+    #[cold]
+    fn fail(&mut self, error: QueueError) -> QueueError {
+        let (standing, first) = self.ring.fail(error);
+        if first {
+            self.stats.count_fault(error);
+        }
+        standing
+    }
+}
+
+impl ReleaseRx for RxSide {
+    #[inline]
+    fn release(&mut self, released: Released<'_>) {
+        let chains = &self.chains[..released.packets.min(self.chains.len())];
+        self.stats.packets += released.packets as u64;
+        self.stats.bytes += released.bytes;
+        if let Some(last) = chains.last().filter(|_| self.in_order) {
+            // The last one's id says it for all, where the first one was.
+            let entries = chains.iter().map(|chain| chain.entries).sum();
+            self.ring.give_back(std::iter::once((Chain { entries, ..*last }, 0)));
+            return;
+        }
+        self.ring.give_back(chains.iter().map(|chain| (*chain, 0)));
+    }
+}

@@ -1,0 +1,14 @@
+//! Queues against a driver of the tests' own, against an independent device, and against hostile
+//! memory.
+
+mod driver;
+mod hostile;
+mod mutated;
+mod notify;
+mod oracle;
+mod receive;
+mod transmit;
+
+pub(super) use super::*;
+pub(crate) use driver::{DATA, Driver, GUEST, Setup, frame};
+pub(super) use driver::{receive, send};
