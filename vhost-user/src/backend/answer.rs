@@ -121,9 +121,11 @@ impl BackendMachine {
 
     /// Says no, or ends the conversation when that cannot be said and must be known.
     pub(super) fn refuse(&mut self, asked: Asked, error: ControlError) -> ControlError {
-        match self.refusal(asked) {
+        let unoffered = error.is_about_unoffered();
+        let reply = if unoffered { self.plain_no(asked) } else { self.refusal(asked) };
+        match reply {
             Some(reply) => self.outbox.push(asked.number, &reply, None),
-            None if asked.is_optional() || error.is_about_unoffered() => {}
+            None if unoffered || asked.is_optional() => {}
             None => self.close(),
         }
         error
@@ -150,8 +152,12 @@ impl BackendMachine {
                 | Request::GetStatus
                 | Request::SetLogBase,
             ) => None,
-            _ => self.wants_ack(asked).then_some(Reply::Number(NO)),
+            _ => self.plain_no(asked),
         }
+    }
+
+    fn plain_no(&self, asked: Asked) -> Option<Reply> {
+        self.wants_ack(asked).then_some(Reply::Number(NO))
     }
 
     fn wants_ack(&self, asked: Asked) -> bool {

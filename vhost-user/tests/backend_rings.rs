@@ -1,0 +1,356 @@
+//! Rings: states, bases, hot changes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod support;
+
+use ringport_vhost_user::backend::{
+    BackendConfig, Event, Failed, PackedIndex, ResetKind, RingBase, RingOffer,
+};
+use ringport_vhost_user::error::PeerMisbehaved;
+use ringport_vhost_user::wire::{
+    Message, ProtocolFeatures, Request, VringAddress, VringFd, feature,
+};
+use support::{FrontEnd, address, config, doorbell, region, state};
+
+const SPLIT: u64 = feature::VERSION_1 | feature::PROTOCOL_FEATURES;
+const PACKED: u64 = SPLIT | feature::RING_PACKED;
+
+/// Kicks a ring off; the data side has it running.
+#[track_caller]
+fn start(peer: &mut FrontEnd, index: u8) -> RingOffer {
+    let event = peer.say(&doorbell(Request::SetVringKick, index)).unwrap();
+    let Some(Event::RingStarted(ring)) = event else { panic!("{event:?}") };
+    assert_eq!(ring.index, u16::from(index));
+    peer.silent();
+    peer.machine.answer_ack(Ok(())).unwrap();
+    assert_eq!(peer.heard_number(Request::SetVringKick), 0);
+    ring
+}
+
+#[track_caller]
+fn stop(peer: &mut FrontEnd, index: u16, base: RingBase) {
+    let event = peer.say(&state(Request::GetVringBase, index.into(), 0)).unwrap();
+    assert!(matches!(event, Some(Event::RingStopped { index: stopped }) if stopped == index));
+    peer.silent();
+    peer.machine.answer_vring_base(index, base).unwrap();
+    assert_eq!(peer.heard_base(), (index.into(), base.to_wire()));
+}
+
+fn set_up(features: u64) -> FrontEnd {
+    let mut peer = FrontEnd::with_memory(features);
+    peer.set_up(0);
+    peer
+}
+
+#[test]
+fn ring_starts_when_its_kick_comes() {
+    let mut peer = set_up(SPLIT);
+    peer.yes(&doorbell(Request::SetVringCall, 0));
+    peer.yes(&doorbell(Request::SetVringErr, 0));
+    let ring = start(&mut peer, 0);
+    assert_eq!((ring.size, ring.base), (256, RingBase::Split { avail: 0 }));
+    let said = address(0);
+    assert_eq!(
+        (ring.addresses.descriptor_area, ring.addresses.driver_area, ring.addresses.device_area),
+        (said.descriptor_area, said.driver_area, said.device_area)
+    );
+    assert!(ring.kick.is_some() && ring.call.is_some() && ring.err.is_some());
+    assert!(!ring.enabled && ring.addresses.log.is_none());
+}
+
+#[test]
+fn kick_without_descriptor_starts_a_polled_ring() {
+    let mut peer = set_up(SPLIT);
+    let event =
+        peer.say(&Message::VringFd(Request::SetVringKick, VringFd { index: 0, no_fd: true }));
+    let Ok(Some(Event::RingStarted(ring))) = event else { panic!("{event:?}") };
+    assert!(ring.kick.is_none());
+}
+
+#[test]
+fn ring_that_lacks_something_does_not_start() {
+    let kick = doorbell(Request::SetVringKick, 0);
+    let lacks = |missing| PeerMisbehaved::RingIncomplete { index: 0, missing };
+    let mut peer = FrontEnd::acked();
+    peer.no(&kick, lacks(Request::SetMemTable));
+    peer.yes(&Message::MemTable(vec![region(0)]));
+    peer.no(&kick, lacks(Request::SetVringNum));
+    peer.yes(&state(Request::SetVringNum, 0, 8));
+    peer.no(&kick, lacks(Request::SetVringAddr));
+    peer.yes(&Message::VringAddress(address(0)));
+    start(&mut peer, 0);
+}
+
+#[test]
+fn ring_that_the_data_side_cannot_start_stays_stopped() {
+    let mut peer = set_up(SPLIT);
+    peer.say(&doorbell(Request::SetVringKick, 0)).unwrap();
+    peer.machine.answer_ack(Err(Failed)).unwrap();
+    assert_ne!(peer.heard_number(Request::SetVringKick), 0);
+    peer.yes(&state(Request::SetVringNum, 0, 128));
+    assert_eq!(start(&mut peer, 0).size, 128);
+}
+
+#[test]
+fn enable_is_remembered_while_the_ring_is_stopped() {
+    let mut peer = set_up(SPLIT);
+    assert!(peer.say(&state(Request::SetVringEnable, 0, 1)).unwrap().is_none());
+    assert_eq!(peer.heard_number(Request::SetVringEnable), 0);
+    assert!(start(&mut peer, 0).enabled);
+    stop(&mut peer, 0, RingBase::Split { avail: 3 });
+    assert!(start(&mut peer, 0).enabled);
+}
+
+#[test]
+fn enable_repeated_is_acked_without_an_event() {
+    let mut peer = FrontEnd::running();
+    assert!(peer.say(&state(Request::SetVringEnable, 0, 1)).unwrap().is_none());
+    assert_eq!(peer.heard_number(Request::SetVringEnable), 0);
+}
+
+#[test]
+fn enable_with_another_value_is_refused() {
+    let why = PeerMisbehaved::EnableValue { value: 2 };
+    FrontEnd::running().no(&state(Request::SetVringEnable, 0, 2), why);
+}
+
+#[test]
+fn features_without_bit_30_enable_every_ring() {
+    let mut peer = FrontEnd::acked();
+    let event = peer.say(&Message::Number(Request::SetFeatures, feature::VERSION_1)).unwrap();
+    assert!(matches!(event, Some(Event::Features { rings_enabled: true, .. })));
+    peer.machine.answer_ack(Ok(())).unwrap();
+    peer.heard(Request::SetFeatures);
+    peer.yes(&Message::MemTable(vec![region(0)]));
+    for index in [0, 3] {
+        peer.set_up(index.into());
+        assert!(start(&mut peer, index).enabled);
+    }
+}
+
+#[test]
+fn features_never_disable_a_ring() {
+    let mut peer = FrontEnd::running();
+    peer.yes(&Message::Number(Request::SetFeatures, SPLIT | feature::LOG_ALL));
+    peer.yes(&Message::Number(Request::SetFeatures, SPLIT));
+    stop(&mut peer, 0, RingBase::Split { avail: 1 });
+    assert!(start(&mut peer, 0).enabled);
+}
+
+#[test]
+fn base_of_a_ring_that_never_started_is_the_stored_one() {
+    let mut peer = FrontEnd::with_memory(SPLIT);
+    peer.say(&state(Request::GetVringBase, 2, 0)).unwrap();
+    assert_eq!(peer.heard_base(), (2, 0));
+    peer.yes(&state(Request::SetVringBase, 2, 77));
+    peer.say(&state(Request::GetVringBase, 2, 0)).unwrap();
+    assert_eq!(peer.heard_base(), (2, 77));
+}
+
+#[test]
+fn base_is_answered_only_after_the_data_side_stopped() {
+    let mut peer = FrontEnd::running();
+    let event = peer.say(&state(Request::GetVringBase, 0, 0)).unwrap();
+    assert!(matches!(event, Some(Event::RingStopped { index: 0 })));
+    assert_eq!(peer.machine.wanted(), 0);
+    peer.silent();
+    let base = RingBase::Split { avail: 9 };
+    assert!(peer.machine.answer_vring_base(1, base).is_err(), "another ring");
+    let nowhere = PackedIndex { index: 0, wrap: true };
+    let packed = RingBase::Packed { avail: nowhere, used: nowhere };
+    assert!(peer.machine.answer_vring_base(0, packed).is_err(), "another layout");
+    peer.machine.answer_vring_base(0, base).unwrap();
+    assert_eq!(peer.heard_base(), (0, 9));
+}
+
+#[test]
+fn ring_restarts_where_it_stopped_and_without_its_old_doorbells() {
+    let mut peer = FrontEnd::running();
+    peer.yes(&doorbell(Request::SetVringCall, 0));
+    stop(&mut peer, 0, RingBase::Split { avail: 0xFFFF });
+    let ring = start(&mut peer, 0);
+    assert_eq!((ring.base, ring.size), (RingBase::Split { avail: 0xFFFF }, 256));
+    assert!(ring.call.is_none() && ring.kick.is_some());
+}
+
+#[test]
+fn rings_stop_one_by_one() {
+    let mut peer = FrontEnd::running();
+    peer.set_up(1);
+    start(&mut peer, 1);
+    stop(&mut peer, 1, RingBase::Split { avail: 4 });
+    let error = peer.say(&state(Request::SetVringNum, 0, 8)).unwrap_err();
+    assert!(error.to_string().contains("runs"), "{error}");
+}
+
+#[test]
+fn packed_base_of_virtio_user_means_nothing_in_flight() {
+    let mut peer = set_up(PACKED);
+    peer.yes(&state(Request::SetVringBase, 0, 0x8000));
+    let first = PackedIndex { index: 0, wrap: true };
+    assert_eq!(start(&mut peer, 0).base, RingBase::Packed { avail: first, used: first });
+}
+
+#[test]
+fn packed_base_travels_in_32_bits() {
+    let mut peer = set_up(PACKED);
+    peer.yes(&state(Request::SetVringBase, 0, 0x8003_0005));
+    let avail = PackedIndex { index: 5, wrap: false };
+    let used = PackedIndex { index: 3, wrap: true };
+    let base = RingBase::Packed { avail, used };
+    assert_eq!(start(&mut peer, 0).base, base);
+    stop(&mut peer, 0, base);
+    assert_eq!(start(&mut peer, 0).base, base);
+}
+
+#[test]
+fn packed_ring_that_nobody_set_begins_with_wrap_counters_set() {
+    let mut peer = FrontEnd::with_memory(PACKED);
+    peer.yes(&state(Request::SetVringNum, 0, 100));
+    peer.yes(&Message::VringAddress(address(0)));
+    let first = PackedIndex { index: 0, wrap: true };
+    let ring = start(&mut peer, 0);
+    assert_eq!((ring.base, ring.size), (RingBase::Packed { avail: first, used: first }, 100));
+}
+
+#[test]
+fn base_outside_of_the_ring_is_refused() {
+    let kick = doorbell(Request::SetVringKick, 0);
+    for (features, base) in
+        [(SPLIT, 0x1_0000), (SPLIT, u32::MAX), (PACKED, 0x8000_8100), (PACKED, 0x8100_8000)]
+    {
+        let mut peer = set_up(features);
+        peer.yes(&state(Request::SetVringBase, 0, base));
+        peer.no(&kick, PeerMisbehaved::RingBase { index: 0, base });
+    }
+}
+
+#[test]
+fn ring_size_is_a_power_of_two_unless_packed() {
+    for size in [0, 3, 255, 1025, 2048, 0x1_0000, 0x1_0100, u32::MAX] {
+        let why = PeerMisbehaved::RingSize { size, limit: 1024 };
+        FrontEnd::with_memory(SPLIT).no(&state(Request::SetVringNum, 0, size), why);
+    }
+    for size in [1, 3, 255, 1024] {
+        FrontEnd::with_memory(PACKED).yes(&state(Request::SetVringNum, 0, size));
+    }
+    for size in [0, 1025, 0x1_0001] {
+        let why = PeerMisbehaved::RingSize { size, limit: 1024 };
+        FrontEnd::with_memory(PACKED).no(&state(Request::SetVringNum, 0, size), why);
+    }
+}
+
+#[test]
+fn ring_size_set_for_the_other_layout_is_refused_at_the_start() {
+    let mut peer = set_up(PACKED);
+    peer.yes(&state(Request::SetVringNum, 0, 100));
+    peer.yes(&Message::Number(Request::SetFeatures, SPLIT));
+    let why = PeerMisbehaved::RingSize { size: 100, limit: 1024 };
+    peer.no(&doorbell(Request::SetVringKick, 0), why);
+}
+
+#[test]
+fn size_address_and_base_of_a_running_ring_are_refused() {
+    let running = |request| PeerMisbehaved::RingRunning { request, index: 0 };
+    let elsewhere = VringAddress { device_area: support::USER + 0x4000, ..address(0) };
+    for message in [
+        state(Request::SetVringNum, 0, 512),
+        state(Request::SetVringBase, 0, 5),
+        Message::VringAddress(elsewhere),
+    ] {
+        FrontEnd::running().no(&message, running(message.request()));
+        FrontEnd::running().ends(&message, running(message.request()));
+    }
+}
+
+#[test]
+fn addresses_resent_on_a_running_ring_change_its_log_only() {
+    let mut peer = FrontEnd::running();
+    assert!(peer.say(&Message::VringAddress(address(0))).unwrap().is_none());
+    assert_eq!(peer.heard_number(Request::SetVringAddr), 0);
+    let logged = VringAddress { log: true, log_address: 0x4000_3000, ..address(0) };
+    let event = peer.say(&Message::VringAddress(logged)).unwrap();
+    assert!(matches!(event, Some(Event::RingLog { index: 0, log: Some(0x4000_3000) })));
+    peer.silent();
+    peer.machine.answer_ack(Ok(())).unwrap();
+    assert_eq!(peer.heard_number(Request::SetVringAddr), 0);
+    assert!(peer.say(&Message::VringAddress(logged)).unwrap().is_none());
+    peer.heard(Request::SetVringAddr);
+    let event = peer.say(&Message::VringAddress(address(0))).unwrap();
+    assert!(matches!(event, Some(Event::RingLog { index: 0, log: None })));
+}
+
+#[test]
+fn doorbells_of_a_running_ring_are_replaced() {
+    let mut peer = FrontEnd::running();
+    let event = peer.say(&doorbell(Request::SetVringCall, 0)).unwrap();
+    assert!(matches!(event, Some(Event::RingCall { index: 0, call: Some(_) })));
+    peer.machine.answer_ack(Ok(())).unwrap();
+    assert_eq!(peer.heard_number(Request::SetVringCall), 0);
+    let none = |request| Message::VringFd(request, VringFd { index: 0, no_fd: true });
+    let event = peer.say(&none(Request::SetVringKick)).unwrap();
+    assert!(matches!(event, Some(Event::RingKick { index: 0, kick: None })));
+    peer.machine.answer_ack(Ok(())).unwrap();
+    peer.heard(Request::SetVringKick);
+    let event = peer.say(&none(Request::SetVringErr)).unwrap();
+    assert!(matches!(event, Some(Event::RingErr { index: 0, err: None })));
+}
+
+#[test]
+fn call_replaced_before_the_start_closes_the_old_one() {
+    let mut peer = set_up(SPLIT);
+    for _ in 0..100 {
+        let fds = support::marked("vu-call", 1);
+        peer.say_with(&doorbell(Request::SetVringCall, 0), fds).unwrap();
+        peer.heard(Request::SetVringCall);
+    }
+    assert_eq!(support::open_count("vu-call"), 1);
+    peer.machine.close();
+    assert_eq!(support::open_count("vu-call"), 0);
+}
+
+#[test]
+fn reset_stops_and_disables_every_ring() {
+    for (request, kind) in
+        [(Request::ResetOwner, ResetKind::Owner), (Request::ResetDevice, ResetKind::Device)]
+    {
+        let mut peer = FrontEnd::running();
+        let event = peer.say(&Message::Plain(request)).unwrap();
+        assert!(matches!(event, Some(Event::Reset(found)) if found == kind));
+        peer.silent();
+        peer.machine.answer_ack(Ok(())).unwrap();
+        assert_eq!(peer.heard_number(request), 0);
+        let missing = Request::SetVringNum;
+        let why = PeerMisbehaved::RingIncomplete { index: 0, missing };
+        peer.no(&doorbell(Request::SetVringKick, 0), why);
+        peer.set_up(0);
+        assert!(!start(&mut peer, 0).enabled);
+    }
+}
+
+#[test]
+fn guest_reboot_is_stop_and_the_whole_sequence_again() {
+    let mut peer = FrontEnd::running();
+    for _ in 0..3 {
+        stop(&mut peer, 0, RingBase::Split { avail: 5 });
+        peer.yes(&state(Request::SetVringEnable, 0, 0));
+        peer.yes(&Message::Number(Request::SetFeatures, SPLIT));
+        peer.yes(&Message::MemTable(vec![region(0)]));
+        peer.set_up(0);
+        peer.yes(&doorbell(Request::SetVringCall, 0));
+        assert_eq!(start(&mut peer, 0).base, RingBase::Split { avail: 0 });
+        peer.yes(&state(Request::SetVringEnable, 0, 1));
+    }
+}
+
+#[test]
+fn queue_count_is_in_pairs_and_the_control_ring_comes_last() {
+    let mut peer = FrontEnd::new(BackendConfig { control_ring: true, ..config() });
+    peer.say(&Message::Plain(Request::GetQueueNum)).unwrap();
+    assert_eq!(peer.heard_number(Request::GetQueueNum), 2);
+    peer.done(&state(Request::SetVringNum, 4, 64));
+    assert!(peer.say(&state(Request::SetVringNum, 5, 64)).is_err());
+    let most = BackendConfig { queue_pairs: u16::MAX, control_ring: true, ..config() };
+    assert_eq!(most.ring_count(), 256);
+    assert!(ProtocolFeatures::ALL.contains(ProtocolFeatures::MQ));
+}
