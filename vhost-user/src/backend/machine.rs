@@ -59,11 +59,12 @@ impl BackendMachine {
         }
     }
 
-    /// How many bytes can be taken now; 0 while an [`Event`] waits for its answer, and after the
-    /// end.
+    /// How many bytes can be taken now; 0 while an [`Event`] waits for its answer, while 16 replies
+    /// wait to be sent, and after the end.
     #[must_use]
     pub fn wanted(&self) -> usize {
-        if matches!(self.state, State::Reading) { self.intake.wanted() } else { 0 }
+        let ready = matches!(self.state, State::Reading) && !self.outbox.is_full();
+        if ready { self.intake.wanted() } else { 0 }
     }
 
     /// Takes what one read of the socket delivered.

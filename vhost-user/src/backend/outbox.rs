@@ -13,12 +13,20 @@ pub struct Outgoing {
     pub fd: Option<OwnedFd>,
 }
 
+/// Most replies that wait to be sent.
+const REPLIES_MAX: usize = 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox(VecDeque<Outgoing>);
 
 impl Outbox {
     pub(super) fn push(&mut self, request: u32, reply: &Reply, fd: Option<OwnedFd>) {
         self.0.push_back(Outgoing { bytes: reply.encode(request), fd });
+    }
+
+    /// Whether a front-end that asks without reading the answers has to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= REPLIES_MAX
     }
 
     pub(super) fn take(&mut self) -> Option<Outgoing> {

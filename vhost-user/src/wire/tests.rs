@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+
 use super::*;
 use proptest::prelude::*;
 
