@@ -6,6 +6,31 @@
 //! | 4:4 | flags: version in bits 0 and 1, reply in bit 2, need_reply in bit 3, the rest is zero |
 //! | 8:4 | bytes of the payload |
 //!
+//! | request | descriptors | payload | reply |
+//! |---|---|---|---|
+//! | 1 GET_FEATURES, 15 GET_PROTOCOL_FEATURES, 17 GET_QUEUE_NUM, 36 GET_MAX_MEM_SLOTS, 40 GET_STATUS | | | number |
+//! | 2 SET_FEATURES, 16 SET_PROTOCOL_FEATURES, 20 NET_SET_MTU, 39 SET_STATUS | | number, 8 bytes | ack |
+//! | 3 SET_OWNER, 4 RESET_OWNER, 34 RESET_DEVICE | | | ack |
+//! | 5 SET_MEM_TABLE | one for each region | count 0:4, [`MemoryRegion`]s from 8 on | ack |
+//! | 6 SET_LOG_BASE | 1 | [`LogArea`] | number |
+//! | 7 SET_LOG_FD, 21 SET_BACKEND_REQ_FD | 1 | | ack |
+//! | 8 SET_VRING_NUM, 10 SET_VRING_BASE, 18 SET_VRING_ENABLE | | [`VringState`] | ack |
+//! | 9 SET_VRING_ADDR | | [`VringAddress`] | ack |
+//! | 11 GET_VRING_BASE | | [`VringState`] | [`VringState`] |
+//! | 12 SET_VRING_KICK, 13 SET_VRING_CALL, 14 SET_VRING_ERR | 1, or none if bit 8 is set | [`VringFd`] | ack |
+//! | 19 SEND_RARP | | address, 6 of 8 bytes | ack |
+//! | 24 GET_CONFIG | | [`ConfigSpan`], contents from 12 on | the same, or nothing |
+//! | 25 SET_CONFIG | | [`ConfigSpan`], contents from 12 on | ack |
+//! | 31 GET_INFLIGHT_FD | | [`Inflight`] | [`Inflight`], 1 descriptor |
+//! | 32 SET_INFLIGHT_FD | 1 | [`Inflight`] | ack |
+//! | 37 ADD_MEM_REG | 1 | [`MemoryRegion`] from 8 on | ack |
+//! | 38 REM_MEM_REG | 0 or 1 | [`MemoryRegion`] from 8 on | ack |
+//! | 42 SET_DEVICE_STATE_FD | 1 | [`DeviceState`] | number, 1 descriptor unless bit 8 is set |
+//! | 43 CHECK_DEVICE_STATE | | | number |
+//!
+//! An ack is a number, 0 for success, and is sent only to those who ask for it. All other requests
+//! ([`Request`]) have names here, and no payload.
+//!
 //! File descriptors travel with the first byte of the header. [`Header::decode`] says whether the
 //! stream can be followed, [`Message::decode`] checks a payload against the one size that its
 //! request has, and [`Message::fd_count`] says how many descriptors belong to it. All are total: any

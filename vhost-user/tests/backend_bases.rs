@@ -3,34 +3,13 @@
 
 mod support;
 
-use ringport_vhost_user::backend::{Event, PackedIndex, RingBase, RingOffer};
+use ringport_vhost_user::backend::{Event, PackedIndex, RingBase};
 use ringport_vhost_user::error::PeerMisbehaved;
 use ringport_vhost_user::wire::{Message, Request, VringAddress, feature};
 use support::{FrontEnd, address, doorbell, state};
 
 const SPLIT: u64 = feature::VERSION_1 | feature::PROTOCOL_FEATURES;
 const PACKED: u64 = SPLIT | feature::RING_PACKED;
-
-/// Kicks a ring off; the data side has it running.
-#[track_caller]
-fn start(peer: &mut FrontEnd, index: u8) -> RingOffer {
-    let event = peer.say(&doorbell(Request::SetVringKick, index)).unwrap();
-    let Some(Event::RingStarted(ring)) = event else { panic!("{event:?}") };
-    assert_eq!(ring.index, u16::from(index));
-    peer.silent();
-    peer.machine.answer_ack(Ok(())).unwrap();
-    assert_eq!(peer.heard_number(Request::SetVringKick), 0);
-    ring
-}
-
-#[track_caller]
-fn stop(peer: &mut FrontEnd, index: u16, base: RingBase) {
-    let event = peer.say(&state(Request::GetVringBase, index.into(), 0)).unwrap();
-    assert!(matches!(event, Some(Event::RingStopped { index: stopped }) if stopped == index));
-    peer.silent();
-    peer.machine.answer_vring_base(index, base).unwrap();
-    assert_eq!(peer.heard_base(), (index.into(), base.to_wire()));
-}
 
 fn set_up(features: u64) -> FrontEnd {
     let mut peer = FrontEnd::with_memory(features);
@@ -68,8 +47,8 @@ fn base_is_answered_only_after_the_data_side_stopped() {
 fn ring_restarts_where_it_stopped_and_without_its_old_doorbells() {
     let mut peer = FrontEnd::running();
     peer.yes(&doorbell(Request::SetVringCall, 0));
-    stop(&mut peer, 0, RingBase::Split { avail: 0xFFFF });
-    let ring = start(&mut peer, 0);
+    peer.stop(0, RingBase::Split { avail: 0xFFFF });
+    let ring = peer.start(0);
     assert_eq!((ring.base, ring.size), (RingBase::Split { avail: 0xFFFF }, 256));
     assert!(ring.call.is_none() && ring.kick.is_some());
 }
@@ -79,7 +58,7 @@ fn packed_base_of_virtio_user_means_nothing_in_flight() {
     let mut peer = set_up(PACKED);
     peer.yes(&state(Request::SetVringBase, 0, 0x8000));
     let first = PackedIndex { index: 0, wrap: true };
-    assert_eq!(start(&mut peer, 0).base, RingBase::Packed { avail: first, used: first });
+    assert_eq!(peer.start(0).base, RingBase::Packed { avail: first, used: first });
 }
 
 #[test]
@@ -89,9 +68,9 @@ fn packed_base_travels_in_32_bits() {
     let avail = PackedIndex { index: 5, wrap: false };
     let used = PackedIndex { index: 3, wrap: true };
     let base = RingBase::Packed { avail, used };
-    assert_eq!(start(&mut peer, 0).base, base);
-    stop(&mut peer, 0, base);
-    assert_eq!(start(&mut peer, 0).base, base);
+    assert_eq!(peer.start(0).base, base);
+    peer.stop(0, base);
+    assert_eq!(peer.start(0).base, base);
 }
 
 #[test]
@@ -100,7 +79,7 @@ fn packed_ring_that_nobody_set_begins_with_wrap_counters_set() {
     peer.yes(&state(Request::SetVringNum, 0, 100));
     peer.yes(&Message::VringAddress(address(0)));
     let first = PackedIndex { index: 0, wrap: true };
-    let ring = start(&mut peer, 0);
+    let ring = peer.start(0);
     assert_eq!((ring.base, ring.size), (RingBase::Packed { avail: first, used: first }, 100));
 }
 

@@ -108,6 +108,19 @@ fn request_of_a_protocol_feature_that_was_not_offered_is_ignored() {
 }
 
 #[test]
+fn getter_that_was_not_offered_is_refused_with_a_number() {
+    let protocol_features = ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK;
+    let mut peer = FrontEnd::new(BackendConfig { protocol_features, ..config() });
+    peer.done(&number(Request::SetProtocolFeatures, protocol_features.bits()));
+    peer.need_reply = true;
+    for request in [Request::GetStatus, Request::GetMaxMemSlots, Request::CheckDeviceState] {
+        assert!(peer.say(&Message::Plain(request)).is_err());
+        assert_ne!(peer.heard_number(request), 0);
+    }
+    peer.still_answers();
+}
+
+#[test]
 fn protocol_features_are_served_before_bit_30_is_acked() {
     let mut peer = FrontEnd::new(config());
     peer.say(&Message::Plain(Request::GetFeatures)).unwrap();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use ringport_vhost_user::backend::{BackendConfig, Event, Failed, ResetKind, RingBase, RingOffer};
+use ringport_vhost_user::backend::{BackendConfig, Event, Failed, ResetKind, RingBase};
 use ringport_vhost_user::error::PeerMisbehaved;
 use ringport_vhost_user::wire::{
     Message, ProtocolFeatures, Request, VringAddress, VringFd, feature,
@@ -11,27 +11,6 @@ use ringport_vhost_user::wire::{
 use support::{FrontEnd, address, config, doorbell, region, state};
 
 const SPLIT: u64 = feature::VERSION_1 | feature::PROTOCOL_FEATURES;
-
-/// Kicks a ring off; the data side has it running.
-#[track_caller]
-fn start(peer: &mut FrontEnd, index: u8) -> RingOffer {
-    let event = peer.say(&doorbell(Request::SetVringKick, index)).unwrap();
-    let Some(Event::RingStarted(ring)) = event else { panic!("{event:?}") };
-    assert_eq!(ring.index, u16::from(index));
-    peer.silent();
-    peer.machine.answer_ack(Ok(())).unwrap();
-    assert_eq!(peer.heard_number(Request::SetVringKick), 0);
-    ring
-}
-
-#[track_caller]
-fn stop(peer: &mut FrontEnd, index: u16, base: RingBase) {
-    let event = peer.say(&state(Request::GetVringBase, index.into(), 0)).unwrap();
-    assert!(matches!(event, Some(Event::RingStopped { index: stopped }) if stopped == index));
-    peer.silent();
-    peer.machine.answer_vring_base(index, base).unwrap();
-    assert_eq!(peer.heard_base(), (index.into(), base.to_wire()));
-}
 
 fn set_up(features: u64) -> FrontEnd {
     let mut peer = FrontEnd::with_memory(features);
@@ -44,7 +23,7 @@ fn ring_starts_when_its_kick_comes() {
     let mut peer = set_up(SPLIT);
     peer.yes(&doorbell(Request::SetVringCall, 0));
     peer.yes(&doorbell(Request::SetVringErr, 0));
-    let ring = start(&mut peer, 0);
+    let ring = peer.start(0);
     assert_eq!((ring.size, ring.base), (256, RingBase::Split { avail: 0 }));
     let said = address(0);
     assert_eq!(
@@ -75,7 +54,7 @@ fn ring_that_lacks_something_does_not_start() {
     peer.yes(&state(Request::SetVringNum, 0, 8));
     peer.no(&kick, lacks(Request::SetVringAddr));
     peer.yes(&Message::VringAddress(address(0)));
-    start(&mut peer, 0);
+    peer.start(0);
 }
 
 #[test]
@@ -85,7 +64,7 @@ fn ring_that_the_data_side_cannot_start_stays_stopped() {
     peer.machine.answer_ack(Err(Failed)).unwrap();
     assert_ne!(peer.heard_number(Request::SetVringKick), 0);
     peer.yes(&state(Request::SetVringNum, 0, 128));
-    assert_eq!(start(&mut peer, 0).size, 128);
+    assert_eq!(peer.start(0).size, 128);
 }
 
 #[test]
@@ -93,9 +72,9 @@ fn enable_is_remembered_while_the_ring_is_stopped() {
     let mut peer = set_up(SPLIT);
     assert!(peer.say(&state(Request::SetVringEnable, 0, 1)).unwrap().is_none());
     assert_eq!(peer.heard_number(Request::SetVringEnable), 0);
-    assert!(start(&mut peer, 0).enabled);
-    stop(&mut peer, 0, RingBase::Split { avail: 3 });
-    assert!(start(&mut peer, 0).enabled);
+    assert!(peer.start(0).enabled);
+    peer.stop(0, RingBase::Split { avail: 3 });
+    assert!(peer.start(0).enabled);
 }
 
 #[test]
@@ -121,7 +100,7 @@ fn features_without_bit_30_enable_every_ring() {
     peer.yes(&Message::MemTable(vec![region(0)]));
     for index in [0, 3] {
         peer.set_up(index.into());
-        assert!(start(&mut peer, index).enabled);
+        assert!(peer.start(index).enabled);
     }
 }
 
@@ -130,16 +109,16 @@ fn features_never_disable_a_ring() {
     let mut peer = FrontEnd::running();
     peer.yes(&Message::Number(Request::SetFeatures, SPLIT | feature::LOG_ALL));
     peer.yes(&Message::Number(Request::SetFeatures, SPLIT));
-    stop(&mut peer, 0, RingBase::Split { avail: 1 });
-    assert!(start(&mut peer, 0).enabled);
+    peer.stop(0, RingBase::Split { avail: 1 });
+    assert!(peer.start(0).enabled);
 }
 
 #[test]
 fn rings_stop_one_by_one() {
     let mut peer = FrontEnd::running();
     peer.set_up(1);
-    start(&mut peer, 1);
-    stop(&mut peer, 1, RingBase::Split { avail: 4 });
+    peer.start(1);
+    peer.stop(1, RingBase::Split { avail: 4 });
     let error = peer.say(&state(Request::SetVringNum, 0, 8)).unwrap_err();
     assert!(error.to_string().contains("runs"), "{error}");
 }
@@ -205,7 +184,7 @@ fn reset_stops_and_disables_every_ring() {
         let why = PeerMisbehaved::RingIncomplete { index: 0, missing };
         peer.no(&doorbell(Request::SetVringKick, 0), why);
         peer.set_up(0);
-        assert!(!start(&mut peer, 0).enabled);
+        assert!(!peer.start(0).enabled);
     }
 }
 
@@ -213,13 +192,13 @@ fn reset_stops_and_disables_every_ring() {
 fn guest_reboot_is_stop_and_the_whole_sequence_again() {
     let mut peer = FrontEnd::running();
     for _ in 0..3 {
-        stop(&mut peer, 0, RingBase::Split { avail: 5 });
+        peer.stop(0, RingBase::Split { avail: 5 });
         peer.yes(&state(Request::SetVringEnable, 0, 0));
         peer.yes(&Message::Number(Request::SetFeatures, SPLIT));
         peer.yes(&Message::MemTable(vec![region(0)]));
         peer.set_up(0);
         peer.yes(&doorbell(Request::SetVringCall, 0));
-        assert_eq!(start(&mut peer, 0).base, RingBase::Split { avail: 0 });
+        assert_eq!(peer.start(0).base, RingBase::Split { avail: 0 });
         peer.yes(&state(Request::SetVringEnable, 0, 1));
     }
 }

@@ -6,6 +6,11 @@ use std::time::Duration;
 /// Most rings; doorbells name them with eight bits.
 pub const RINGS_MAX: u16 = 256;
 
+/// Most descriptors of any ring.
+///
+/// Spec: VIRTIO 1.3 §2.7, §2.8.10.1.
+pub const RING_SIZE_MAX: u16 = 1 << 15;
+
 /// What a back-end offers, and what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackendConfig {
@@ -28,7 +33,7 @@ pub struct BackendConfig {
 /// What a back-end accepts from a front-end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most descriptors in a ring, 1 to 32768.
+    /// Most descriptors in a ring, 1 to [`RING_SIZE_MAX`].
     pub ring_size: u16,
     /// Most memory regions at a time. Must not shrink from one connection to the next: QEMU then
     /// gives up.
@@ -42,7 +47,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Rings of 32768, 32 regions, 1 TiB of memory and the dirty log of 16 TiB.
     fn default() -> Self {
-        Self { ring_size: 32768, regions: 32, total_bytes: 1 << 40, log_bytes: 1 << 29 }
+        Self { ring_size: RING_SIZE_MAX, regions: 32, total_bytes: 1 << 40, log_bytes: 1 << 29 }
     }
 }
 
@@ -52,6 +57,10 @@ impl BackendConfig {
     pub fn ring_count(&self) -> u16 {
         let pairs = self.queue_pairs.saturating_mul(2);
         pairs.saturating_add(u16::from(self.control_ring)).min(RINGS_MAX)
+    }
+
+    pub(super) fn ring_size_limit(&self) -> u16 {
+        self.limits.ring_size.min(RING_SIZE_MAX)
     }
 
     /// What GET_FEATURES says.

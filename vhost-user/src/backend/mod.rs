@@ -45,7 +45,7 @@ mod serve_device;
 mod serve_ring;
 
 pub use base::{PackedIndex, RingBase};
-pub use config::{BackendConfig, Limits, RINGS_MAX};
+pub use config::{BackendConfig, Limits, RING_SIZE_MAX, RINGS_MAX};
 pub use event::{Event, Failed, InflightMemory, RegionOffer, ResetKind, RingAddresses, RingOffer};
 pub use fault::{PeerIncompatible, PeerMisbehaved};
 pub use intake::Incoming;

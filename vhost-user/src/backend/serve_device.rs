@@ -94,7 +94,7 @@ impl BackendMachine {
 
     fn check_shape(&self, inflight: &Inflight) -> Result<(), PeerMisbehaved> {
         let Inflight { queues, queue_size, .. } = *inflight;
-        let limit = self.config.limits.ring_size;
+        let limit = self.config.ring_size_limit();
         if (1..=self.config.ring_count()).contains(&queues) && (1..=limit).contains(&queue_size) {
             return Ok(());
         }

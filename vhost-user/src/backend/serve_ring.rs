@@ -9,11 +9,6 @@ use super::{PeerMisbehaved, RingBase};
 use crate::wire::{Reply, Request, VringAddress, VringFd, VringState};
 use std::os::fd::OwnedFd;
 
-/// Most descriptors of any ring.
-///
-/// Spec: VIRTIO 1.3 §2.7, §2.8.10.1.
-const RING_SIZE_MAX: u16 = 1 << 15;
-
 impl BackendMachine {
     pub(super) fn serve_vring_state(
         &mut self,
@@ -148,8 +143,8 @@ impl BackendMachine {
     /// Most descriptors of a ring: what we take, and what the memory for chains in flight has room
     /// for.
     pub(super) fn size_limit(&self) -> u16 {
-        let inflight = self.inflight_queue_size.unwrap_or(RING_SIZE_MAX);
-        self.config.limits.ring_size.min(inflight).min(RING_SIZE_MAX)
+        let inflight = self.inflight_queue_size.unwrap_or(u16::MAX);
+        self.config.ring_size_limit().min(inflight)
     }
 }
 

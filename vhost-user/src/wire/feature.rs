@@ -56,7 +56,21 @@ impl ProtocolFeatures {
 
     /// Everything that a machine here can serve. What needs more than the machine (a dirty log,
     /// memory for chains in flight, a state to save) is for the device to offer or not.
-    pub const ALL: Self = Self(0x9_B63F);
+    pub const ALL: Self = Self(
+        Self::MQ.0
+            | Self::LOG_SHMFD.0
+            | Self::RARP.0
+            | Self::REPLY_ACK.0
+            | Self::NET_MTU.0
+            | Self::BACKEND_REQ.0
+            | Self::CONFIG.0
+            | Self::BACKEND_SEND_FD.0
+            | Self::INFLIGHT_SHMFD.0
+            | Self::RESET_DEVICE.0
+            | Self::CONFIGURE_MEM_SLOTS.0
+            | Self::STATUS.0
+            | Self::DEVICE_STATE.0,
+    );
 
     /// Takes the bits as they travel.
     #[must_use]

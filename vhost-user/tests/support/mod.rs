@@ -4,7 +4,8 @@
 use nix::sys::eventfd::EventFd;
 use ringport_vhost_user::ControlError;
 use ringport_vhost_user::backend::{
-    BackendConfig, BackendMachine, Event, Incoming, Limits, Outgoing, PeerMisbehaved,
+    BackendConfig, BackendMachine, Event, Incoming, Limits, Outgoing, PeerMisbehaved, RingBase,
+    RingOffer,
 };
 use ringport_vhost_user::wire::{
     Header, MemoryRegion, Message, ProtocolFeatures, Request, VringAddress, VringFd, VringState,
@@ -116,6 +117,28 @@ impl FrontEnd {
         self.yes(&state(Request::SetVringNum, index, 256));
         self.yes(&state(Request::SetVringBase, index, 0));
         self.yes(&Message::VringAddress(address(index)));
+    }
+
+    /// Kicks a ring off; the data side has it running.
+    #[track_caller]
+    pub fn start(&mut self, index: u8) -> RingOffer {
+        let event = self.say(&doorbell(Request::SetVringKick, index)).unwrap();
+        let Some(Event::RingStarted(ring)) = event else { panic!("{event:?}") };
+        assert_eq!(ring.index, u16::from(index));
+        self.silent();
+        self.machine.answer_ack(Ok(())).unwrap();
+        assert_eq!(self.heard_number(Request::SetVringKick), 0);
+        ring
+    }
+
+    /// Stops a ring; the data side left it at `base`.
+    #[track_caller]
+    pub fn stop(&mut self, index: u16, base: RingBase) {
+        let event = self.say(&state(Request::GetVringBase, index.into(), 0)).unwrap();
+        assert!(matches!(event, Some(Event::RingStopped { index: stopped }) if stopped == index));
+        self.silent();
+        self.machine.answer_vring_base(index, base).unwrap();
+        assert_eq!(self.heard_base(), (index.into(), base.to_wire()));
     }
 
     /// Says something with as many descriptors as belong to it; the data side does nothing yet.
