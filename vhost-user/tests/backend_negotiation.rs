@@ -264,3 +264,34 @@ fn virtio_user_brings_up_a_pair_with_calls_before_features() {
     }
     peer.silent();
 }
+
+#[test]
+fn qemu_brings_up_two_pairs_with_features_repeated_for_each() {
+    let mut peer = FrontEnd::acked();
+    for _pair in 0..2 {
+        peer.say(&Message::Plain(Request::GetFeatures)).unwrap();
+        peer.heard(Request::GetFeatures);
+        peer.yes(&number(Request::SetProtocolFeatures, ProtocolFeatures::ALL.bits()));
+    }
+    peer.yes(&Message::Plain(Request::SetOwner));
+    for index in 0..4 {
+        peer.yes(&doorbell(Request::SetVringCall, index));
+    }
+    for pair in 0..2 {
+        peer.yes(&number(Request::SetFeatures, feature::VERSION_1 | BIT_30));
+        if pair == 0 {
+            peer.yes(&Message::MemRegion(Request::AddMemReg, region(0)));
+        }
+        for index in [2 * pair, 2 * pair + 1] {
+            peer.set_up(index.into());
+            let ring = peer.start(index);
+            assert!(ring.call.is_some() && !ring.enabled);
+            // The one given early was masked.
+            peer.yes(&doorbell(Request::SetVringCall, index));
+        }
+        for index in [2 * pair, 2 * pair + 1] {
+            peer.yes(&state(Request::SetVringEnable, index.into(), 1));
+        }
+    }
+    peer.still_answers();
+}
