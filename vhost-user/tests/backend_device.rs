@@ -168,10 +168,13 @@ fn inflight_memory_is_made_and_keeps_its_form() {
 #[test]
 fn inflight_memory_that_cannot_be_made_is_a_reply_of_size_zero() {
     let mut peer = FrontEnd::acked();
-    peer.say(&Message::Inflight(Request::GetInflightFd, INFLIGHT)).unwrap();
-    peer.machine.answer_inflight(Err(Failed)).unwrap();
-    let reply = peer.heard(Request::GetInflightFd);
-    assert_eq!((&reply.bytes[12..20], reply.fd.is_none()), (&[0; 8][..], true));
+    for (padded, len) in [(true, 24), (false, 20)] {
+        let wanted = Inflight { padded, ..INFLIGHT };
+        peer.say(&Message::Inflight(Request::GetInflightFd, wanted)).unwrap();
+        peer.machine.answer_inflight(Err(Failed)).unwrap();
+        let reply = peer.heard(Request::GetInflightFd);
+        assert_eq!((reply.bytes[12..].to_vec(), reply.fd.is_none()), (vec![0; len], true));
+    }
 }
 
 #[test]

@@ -77,15 +77,16 @@ impl BackendMachine {
     ) -> Result<(), ControlError> {
         let waiting =
             self.answered("answer_inflight", |asked| matches!(asked, Question::Inflight(_)))?;
-        let (Ok(memory), Question::Inflight(wanted)) = (memory, waiting.question) else {
+        let Question::Inflight(wanted) = waiting.question else {
             return self.fail(waiting.asked, waiting.request);
         };
-        let reply = Reply::Inflight(Inflight {
-            mmap_size: memory.size,
-            mmap_offset: memory.offset,
-            ..wanted
-        });
-        self.outbox.push(waiting.asked.number, &reply, Some(memory.fd));
+        let (reply, fd) = match memory {
+            Ok(InflightMemory { fd, size, offset, .. }) => {
+                (Inflight { mmap_size: size, mmap_offset: offset, ..wanted }, Some(fd))
+            }
+            Err(Failed) => (Inflight { padded: wanted.padded, ..NO_INFLIGHT }, None),
+        };
+        self.outbox.push(waiting.asked.number, &Reply::Inflight(reply), fd);
         Ok(())
     }
 

@@ -16,6 +16,33 @@
 //!   |<----------------------------------|                             |
 //! ```
 //!
+//! ```
+//! use ringport_vhost_user::backend::{BackendConfig, BackendMachine, Event, Incoming, Limits};
+//! use ringport_vhost_user::wire::{Message, ProtocolFeatures, Request, feature};
+//! use std::time::{Duration, Instant};
+//!
+//! let mut machine = BackendMachine::new(BackendConfig {
+//!     features: feature::VERSION_1,
+//!     required_features: feature::VERSION_1,
+//!     protocol_features: ProtocolFeatures::REPLY_ACK | ProtocolFeatures::MQ,
+//!     queue_pairs: 1,
+//!     control_ring: false,
+//!     limits: Limits::default(),
+//!     answer_timeout: Duration::from_secs(5),
+//! });
+//! // What a socket delivers, in pieces of the size that the machine wants.
+//! let bytes = Message::Number(Request::SetFeatures, feature::VERSION_1).encode(false);
+//! let (header, payload) = bytes.split_at(machine.wanted());
+//! let incoming = Incoming { bytes: header, ..Incoming::default() };
+//! assert!(machine.on_bytes(incoming, Instant::now())?.is_none());
+//! let incoming = Incoming { bytes: payload, ..Incoming::default() };
+//! let event = machine.on_bytes(incoming, Instant::now())?;
+//! assert!(matches!(event, Some(Event::Features { rings_enabled: true, .. })));
+//! // The data side takes note; only then is the next request read.
+//! machine.answer_ack(Ok(()))?;
+//! # Ok::<(), ringport_vhost_user::ControlError>(())
+//! ```
+//!
 //! Every event is answered exactly once, and nothing more is read before: a reply tells the
 //! front-end that its change has taken effect, so it can never overtake it. Nothing blocks; an answer
 //! that does not come within [`BackendConfig::answer_timeout`] ends the connection.
