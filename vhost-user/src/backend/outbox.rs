@@ -1,0 +1,39 @@
+//! Messages that wait to be sent.
+
+use crate::wire::Reply;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+/// One message to send. A stream may take it in pieces; the descriptor travels with the first byte.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// The file descriptor that travels with it; close it after sending.
+    pub fd: Option<OwnedFd>,
+}
+
+/// Most replies that wait to be sent.
+const REPLIES_MAX: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox(VecDeque<Outgoing>);
+
+impl Outbox {
+    pub(super) fn push(&mut self, request: u32, reply: &Reply, fd: Option<OwnedFd>) {
+        self.0.push_back(Outgoing { bytes: reply.encode(request), fd });
+    }
+
+    /// Whether a front-end that asks without reading the answers has to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= REPLIES_MAX
+    }
+
+    pub(super) fn take(&mut self) -> Option<Outgoing> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,118 @@
+//! Feature bits: those of virtio that the protocol itself depends on, and its own.
+
+use std::fmt;
+use std::ops::BitOr;
+
+/// Virtio feature: writes to the front-end's memory go to the dirty log.
+pub const LOG_ALL: u64 = 1 << 26;
+
+/// Virtio feature that only lives on this socket: GET_PROTOCOL_FEATURES is understood, and rings
+/// begin disabled.
+pub const PROTOCOL_FEATURES: u64 = 1 << 30;
+
+/// Virtio feature: the device follows virtio 1.0 or later.
+pub const VERSION_1: u64 = 1 << 32;
+
+/// Virtio feature: rings have the packed layout.
+pub const RING_PACKED: u64 = 1 << 34;
+
+/// A set of protocol features.
+///
+/// Spec: vhost-user "Protocol features".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ProtocolFeatures(u64);
+
+impl ProtocolFeatures {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// More than one queue pair.
+    pub const MQ: Self = Self(1 << 0);
+    /// The dirty log comes as a file descriptor.
+    pub const LOG_SHMFD: Self = Self(1 << 1);
+    /// SEND_RARP.
+    pub const RARP: Self = Self(1 << 2);
+    /// Any request can ask for an answer.
+    pub const REPLY_ACK: Self = Self(1 << 3);
+    /// NET_SET_MTU.
+    pub const NET_MTU: Self = Self(1 << 4);
+    /// A second socket for our own requests.
+    pub const BACKEND_REQ: Self = Self(1 << 5);
+    /// GET_CONFIG and SET_CONFIG.
+    pub const CONFIG: Self = Self(1 << 9);
+    /// File descriptors on the second socket.
+    pub const BACKEND_SEND_FD: Self = Self(1 << 10);
+    /// Doorbells that the guest reaches without a system call.
+    pub const HOST_NOTIFIER: Self = Self(1 << 11);
+    /// GET_INFLIGHT_FD and SET_INFLIGHT_FD.
+    pub const INFLIGHT_SHMFD: Self = Self(1 << 12);
+    /// RESET_DEVICE.
+    pub const RESET_DEVICE: Self = Self(1 << 13);
+    /// GET_MAX_MEM_SLOTS, ADD_MEM_REG and REM_MEM_REG.
+    pub const CONFIGURE_MEM_SLOTS: Self = Self(1 << 15);
+    /// SET_STATUS and GET_STATUS.
+    pub const STATUS: Self = Self(1 << 16);
+    /// SET_DEVICE_STATE_FD and CHECK_DEVICE_STATE.
+    pub const DEVICE_STATE: Self = Self(1 << 19);
+
+    /// Everything that a machine here can serve. What needs more than the machine (a dirty log,
+    /// memory for chains in flight, a state to save) is for the device to offer or not.
+    pub const ALL: Self = Self(
+        Self::MQ.0
+            | Self::LOG_SHMFD.0
+            | Self::RARP.0
+            | Self::REPLY_ACK.0
+            | Self::NET_MTU.0
+            | Self::BACKEND_REQ.0
+            | Self::CONFIG.0
+            | Self::BACKEND_SEND_FD.0
+            | Self::INFLIGHT_SHMFD.0
+            | Self::RESET_DEVICE.0
+            | Self::CONFIGURE_MEM_SLOTS.0
+            | Self::STATUS.0
+            | Self::DEVICE_STATE.0,
+    );
+
+    /// Takes the bits as they travel.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits as they travel.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for ProtocolFeatures {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for ProtocolFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtocolFeatures({:#x})", self.0)
+    }
+}
