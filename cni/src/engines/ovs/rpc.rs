@@ -3,11 +3,14 @@
 use super::OvsError;
 use super::address::{Address, Stream};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 /// Most bytes of one message.
 const MESSAGE_MAX: usize = 16 << 20;
+/// Most notifications that wait to be asked for.
+const NOTIFICATIONS_MAX: usize = 1024;
 const READ_SIZE: usize = 16 << 10;
 
 /// A connection, and the time by which everything on it must be done.
@@ -15,6 +18,7 @@ const READ_SIZE: usize = 16 << 10;
 pub struct Rpc {
     stream: Stream,
     received: Vec<u8>,
+    notifications: VecDeque<Value>,
     last_id: u64,
     deadline: Instant,
     timeout: Duration,
@@ -28,7 +32,14 @@ impl Rpc {
     pub fn connect(address: &Address, timeout: Duration) -> Result<Self, OvsError> {
         let deadline = Instant::now() + timeout;
         let stream = address.connect(timeout)?;
-        Ok(Self { stream, received: Vec::new(), last_id: 0, deadline, timeout })
+        Ok(Self {
+            stream,
+            received: Vec::new(),
+            notifications: VecDeque::new(),
+            last_id: 0,
+            deadline,
+            timeout,
+        })
     }
 
     /// How long the connection may last.
@@ -42,7 +53,8 @@ impl Rpc {
         self.deadline = Instant::now() + self.timeout;
     }
 
-    /// Calls a method and waits for its result. Notifications that arrive meanwhile are dropped.
+    /// Calls a method and waits for its result. Notifications that arrive meanwhile
+    /// are kept for [`Self::notification`].
     ///
     /// # Errors
     /// [`OvsError::Refused`] when the method fails, others when the connection does.
@@ -52,7 +64,11 @@ impl Rpc {
         self.send(&json!({ "method": method, "params": params, "id": id }))?;
         loop {
             let mut message = self.receive()?;
-            if message.get("method").is_some() || message["id"] != json!(id) {
+            if message.get("method").is_some() {
+                self.keep(message);
+                continue;
+            }
+            if message["id"] != json!(id) {
                 continue;
             }
             return match message["error"].take() {
@@ -68,11 +84,22 @@ impl Rpc {
     /// When the connection fails, or there is none in time.
     pub fn notification(&mut self, method: &str) -> Result<Value, OvsError> {
         loop {
-            let mut message = self.receive()?;
+            let mut message = match self.notifications.pop_front() {
+                Some(message) => message,
+                None => self.receive()?,
+            };
             if message["method"] == method {
                 return Ok(message["params"].take());
             }
         }
+    }
+
+    /// Keeps a notification; the oldest makes room when there are too many.
+    fn keep(&mut self, notification: Value) {
+        if self.notifications.len() == NOTIFICATIONS_MAX {
+            self.notifications.pop_front();
+        }
+        self.notifications.push_back(notification);
     }
 
     /// The next message that is not the server's question whether we are alive: that is answered.
