@@ -17,10 +17,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod conf;
+pub mod container;
 pub mod engines;
 pub mod env;
 pub mod error;
+pub mod ipam;
+pub mod logging;
 pub mod plan;
 pub mod result;
 pub mod state;

@@ -12,7 +12,7 @@ use crate::state::Owner;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use paths::SOCKET_PATH_MAX;
+pub use paths::{SOCKET_PATH_MAX, container_dir};
 
 /// Bridge of Open vSwitch that is used when none is named.
 const OVS_BRIDGE: &str = "br0";
@@ -78,7 +78,7 @@ impl Plan {
         let (engine, iftype) = check::all(conf)?;
         let host = &conf.host;
         let port = format!("{}-{}", env.short_id(), env.if_name);
-        let dir = paths::container_dir(conf, engine, env)?;
+        let dir = container_dir(conf, engine, env)?;
         let socket = paths::socket(&dir, iftype, host, &port)?;
         Ok(Self {
             owner: Owner::new(&conf.name, &env.container_id, &env.if_name),
@@ -99,6 +99,14 @@ impl Plan {
             ingress_burst: host.ingress_burst,
         })
     }
+}
+
+/// Checks what can be checked without a container, and says what interfaces are to be made.
+///
+/// # Errors
+/// Code 7 with key, value and reason.
+pub fn kind_of_interface(conf: &NetConf) -> Result<(Engine, IfType), CniError> {
+    check::all(conf)
 }
 
 /// The address of Open vSwitch's database.

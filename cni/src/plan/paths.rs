@@ -9,11 +9,10 @@ use std::path::{Component, Path, PathBuf};
 pub const SOCKET_PATH_MAX: usize = 107;
 
 /// Directory of one container's sockets and data.
-pub(super) fn container_dir(
-    conf: &NetConf,
-    engine: Engine,
-    env: &CallEnv,
-) -> Result<PathBuf, CniError> {
+///
+/// # Errors
+/// Code 7 when the configured one is no absolute path.
+pub fn container_dir(conf: &NetConf, engine: Engine, env: &CallEnv) -> Result<PathBuf, CniError> {
     let base = match (conf.shared_dir.as_str(), engine) {
         ("", Engine::Vpp) => "/var/run/vpp",
         ("", Engine::Ovs) => "/usr/local/var/run/openvswitch",

@@ -39,12 +39,28 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a file that may be absent.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Code 5.
+pub fn remove_file(path: &Path) -> Result<(), CniError> {
+    remove(path).map_err(|e| CniError::io("remove", path, &e))
+}
+
+/// Removes a directory that may be absent; one that is not empty stays.
+///
+/// # Errors
+/// Code 5.
+pub fn remove_directory(path: &Path) -> Result<(), CniError> {
+    remove_if_empty(path).map_err(|e| CniError::io("remove", path, &e))
+}
+
+/// Removes a file that may be absent.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_file(path))
 }
 
 /// Removes a directory if it is there and empty.
-pub(crate) fn remove_if_empty(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => absent_is_fine(other),

@@ -2,8 +2,9 @@
 //! vswitch.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+pub(crate) mod call;
 pub(crate) mod vswitch;
 
 use ringport_bench::peers::{find_program, skip};
@@ -36,17 +37,7 @@ impl Ovsdb {
         let file = directory.path().join("conf.db");
         let made = Command::new(tool).arg("create").arg(&file).arg(SCHEMA).status().unwrap();
         assert!(made.success());
-        let server = Command::new(server)
-            .arg(&file)
-            .arg(format!("--remote=punix:{}", directory.path().join("db.sock").display()))
-            .arg("--remote=ptcp:0:127.0.0.1")
-            .arg("--no-chdir")
-            .arg(format!("--log-file={}", directory.path().join("ovsdb.log").display()))
-            .arg(format!("--unixctl={}", directory.path().join("ctl").display()))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let server = spawn(&server, directory.path());
         let this = Self { directory, server };
         until("ovsdb-server listens", || UnixStream::connect(this.socket()).is_ok());
         this.database(DEADLINE)
@@ -87,11 +78,32 @@ impl Ovsdb {
         names
     }
 
+    /// Starts the server again after [`Self::stop`].
+    pub(crate) fn restart(&mut self) {
+        self.server = spawn(&find_program("ovsdb-server").unwrap(), self.directory.path());
+        until("ovsdb-server listens", || UnixStream::connect(self.socket()).is_ok());
+    }
+
     /// Ends the server, as an outage.
     pub(crate) fn stop(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
     }
+}
+
+fn spawn(program: &Path, directory: &Path) -> Child {
+    Command::new(program)
+        .arg(directory.join("conf.db"))
+        .arg(format!("--remote=punix:{}", directory.join("db.sock").display()))
+        .arg("--remote=ptcp:0:127.0.0.1")
+        .arg("--no-chdir")
+        .arg(format!("--log-file={}", directory.join("ovsdb.log").display()))
+        .arg(format!("--unixctl={}", directory.join("ctl").display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Ovsdb {
