@@ -3,7 +3,7 @@
 //!
 //! A call goes this way:
 //!
-//! 1. [`env`] reads what the runtime says about the call, [`conf`] the network configuration.
+//! 1. [`mod@env`] reads what the runtime says about the call, [`conf`] the network configuration.
 //!    [`plan`] makes of both one checked value, or refuses with the key, its value and the reason.
 //! 2. [`state`] writes the intent: a record of every step that is about to be taken.
 //! 3. An engine of [`engines`] changes the vswitch, [`ipam`] asks the delegate for addresses,

@@ -13,7 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use support::call::Runtime;
-use support::{DEADLINE, Ovsdb, until};
+use support::ovsdb::Ovsdb;
+use support::{DEADLINE, until};
 
 const VSWITCHD: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 

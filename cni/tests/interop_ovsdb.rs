@@ -12,8 +12,9 @@ use ringport_cni::state::Owner;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use support::DEADLINE;
+use support::ovsdb::Ovsdb;
 use support::vswitch::FakeVswitch;
-use support::{DEADLINE, Ovsdb};
 
 fn port(name: &str) -> PortSpec {
     PortSpec {

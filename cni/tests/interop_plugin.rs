@@ -9,9 +9,11 @@ mod support;
 use ringport_bench::peers::skip;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
+use support::DEADLINE;
 use support::call::{PLUGINS, Runtime};
+use support::ovsdb::Ovsdb;
 use support::vswitch::FakeVswitch;
-use support::{DEADLINE, Ovsdb};
 
 fn start(test: &str) -> Option<Ovsdb> {
     let ovsdb = Ovsdb::start(test)?;
@@ -219,4 +221,23 @@ fn record_of_the_plugin_before_us_is_read_and_its_port_removed() {
     runtime.call("DEL").ok();
     assert!(!old.exists());
     nothing_left(&ovsdb, &runtime);
+}
+
+/// The delays spread over the whole of an ADD; where each falls differs from run to run.
+#[test]
+fn add_killed_at_any_time_is_collected_by_gc_and_by_del() {
+    let Some(ovsdb) = start_with_host_local("add_killed_at_any_time") else { return };
+    let mut runtime = runtime(&ovsdb, "1.1.0").with_host_local();
+    let mut gc = runtime.conf.clone();
+    gc["cni.dev/valid-attachments"] = json!([]);
+    for round in 0..40 {
+        runtime.container = format!("container-{round:04}");
+        runtime.add_killed_after(Duration::from_micros(1000 * round));
+        if round % 2 == 0 {
+            runtime.call_with("GC", &gc).ok();
+        } else {
+            runtime.call("DEL").ok();
+        }
+        nothing_left(&ovsdb, &runtime);
+    }
 }

@@ -103,6 +103,7 @@ fn schema_is_printed_as_json() {
     assert!(schema["properties"]["sharedDir"].is_object());
 }
 
+#[cfg(feature = "ovs")]
 #[test]
 fn absent_database_makes_add_and_status_fail_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();

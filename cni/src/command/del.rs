@@ -15,7 +15,10 @@ pub(super) fn del(call: &Call) -> Result<(), CniError> {
     let means = Means { store: &store, path: &call.env.path, timeout };
     match store.get(&owner)? {
         Some(record) => undo(record, means),
-        None => without_record(call, &owner),
+        None => {
+            store.remove(&owner)?;
+            without_record(call, &owner)
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn gc(call: &Call) -> Result<(), CniError> {
         });
         errors.extend(undone.err());
     }
+    errors.extend(store.sweep(&conf.name).err());
     errors.extend(vswitch(call, valid).err());
     errors.extend(delegate(call).err());
     CniError::joined(errors).map_or(Ok(()), Err)

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file so that after a crash either the old one or the new one is there. The directory
 /// must exist.
@@ -13,10 +13,7 @@ use std::path::Path;
 /// # Errors
 /// Code 5.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CniError> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(name);
+    let temporary = temporary_of(path);
     let written = write_synced(&temporary, bytes, mode)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_directory_of(path));
@@ -27,8 +24,16 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CniE
     })
 }
 
+/// What a file is called until it is whole. Always the same, so that what a kill leaves is found.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    remove(path)?;
+    absent_is_fine(fs::remove_file(path))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -54,8 +59,9 @@ pub fn remove_directory(path: &Path) -> Result<(), CniError> {
     remove_if_empty(path).map_err(|e| CniError::io("remove", path, &e))
 }
 
-/// Removes a file that may be absent.
+/// Removes a file that may be absent, and what a kill while writing it may have left.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(temporary_of(path)))?;
     absent_is_fine(fs::remove_file(path))
 }
 

@@ -104,6 +104,22 @@ impl Store {
         Ok(owners)
     }
 
+    /// Removes what kills have left of records that were being written. The store must be exclusive.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub fn sweep(&self, network: &str) -> Result<(), CniError> {
+        let directory = self.network(network);
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."))
+        {
+            fs::remove_file(entry.path()).map_err(|e| CniError::io("remove", &entry.path(), &e))?;
+        }
+        // Other records keep it.
+        let _ = remove_if_empty(&directory);
+        Ok(())
+    }
+
     fn network(&self, network: &str) -> PathBuf {
         self.directory.join(network)
     }

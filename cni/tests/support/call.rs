@@ -1,7 +1,10 @@
 //! Calls of the plugin as a runtime makes them.
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -66,6 +69,31 @@ impl Runtime {
 
     pub(crate) fn call(&self, verb: &str) -> Answer {
         self.call_with(verb, &self.conf)
+    }
+
+    /// Begins an ADD and kills it after a while, together with the delegate that it may be running.
+    pub(crate) fn add_killed_after(&self, delay: std::time::Duration) {
+        let netns = self.base.join("netns");
+        std::fs::write(&netns, "").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
+            .env_clear()
+            .env("CNI_COMMAND", "ADD")
+            .env("CNI_CONTAINERID", &self.container)
+            .env("CNI_IFNAME", "net1")
+            .env("CNI_NETNS", netns)
+            .env("CNI_PATH", PLUGINS)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes()).unwrap();
+        std::thread::sleep(delay);
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        // It may have ended already.
+        let _ = killpg(group, Signal::SIGKILL);
+        child.wait().unwrap();
     }
 
     pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
