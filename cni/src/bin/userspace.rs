@@ -1,0 +1,36 @@
+//! The CNI plugin `userspace`.
+
+use ringport_cni::command::{ABOUT, Outcome, run};
+use ringport_cni::conf::schema;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+/// Most bytes of a configuration.
+const INPUT_MAX: u64 = 16 << 20;
+
+fn main() -> ExitCode {
+    let vars = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let done = match run(vars, read) {
+        Outcome::About if std::env::args().nth(1).as_deref() == Some("schema") => {
+            print(&schema()).map(|()| ExitCode::SUCCESS)
+        }
+        Outcome::About => io::stderr().write_all(ABOUT.as_bytes()).map(|()| ExitCode::SUCCESS),
+        Outcome::Done(None) => Ok(ExitCode::SUCCESS),
+        Outcome::Done(Some(result)) => print(&result).map(|()| ExitCode::SUCCESS),
+        Outcome::Failed(error) => print(&error).map(|()| ExitCode::FAILURE),
+    };
+    done.unwrap_or(ExitCode::FAILURE)
+}
+
+fn read() -> io::Result<Vec<u8>> {
+    let mut input = Vec::new();
+    io::stdin().take(INPUT_MAX).read_to_end(&mut input)?;
+    Ok(input)
+}
+
+fn print(document: &serde_json::Value) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut stdout, document)?;
+    stdout.write_all(b"\n")
+}

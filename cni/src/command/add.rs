@@ -1,0 +1,177 @@
+//! ADD: intent, vswitch, addresses, container data, result; or nothing.
+
+use super::Call;
+use super::undo::{Means, clear_way, undo};
+use crate::conf::{Engine, Mode};
+use crate::container;
+use crate::error::{CniError, code};
+use crate::ipam::{Attachment, Delegate};
+use crate::plan::{Plan, data_file_name, ovs_db, ovs_timeout};
+use crate::result::{CniResult, Interface};
+use crate::state::{Exclusive, Phase, Record, Step, Store};
+use serde_json::Value;
+use std::cell::Cell;
+use std::path::PathBuf;
+
+pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
+    let plan = Plan::new(&call.parsed, &call.env)?;
+    if plan.engine != Engine::Ovs || !cfg!(feature = "ovs") {
+        return Err(super::no_engine(plan.engine));
+    }
+    let previous = previous_result(call)?;
+    let ipam = call.ipam().map(|name| Ipam::new(call, name)).transpose()?;
+    let store = Store::open(&call.data_dir(), Exclusive::No)?;
+    let timeout = ovs_timeout(call.conf());
+    let means = Means { store: &store, path: &call.env.path, timeout };
+    clear_way(&plan.owner, means)?;
+
+    let mut record = Record::intent(plan.owner.clone(), steps(call, &plan, ipam.as_ref()));
+    store.put(&record)?;
+    let made = make(call, &plan, ipam.as_ref(), previous).and_then(|result| {
+        record.phase = Phase::Ready;
+        record.result = Some(result.clone());
+        store.put(&record)?;
+        Ok(result)
+    });
+    made.inspect_err(|_| {
+        if let Some(ipam) = &ipam {
+            ipam.give_back(call, &mut record);
+        }
+        // The caller hears of what failed first; what could not be undone stays in the record.
+        if let Err(error) = undo(record, means) {
+            tracing::error!(%error, "a failed ADD left something for DEL or GC");
+        }
+    })
+}
+
+/// A delegate, and the configuration that it gets.
+struct Ipam {
+    name: String,
+    delegate: Delegate,
+    config: Value,
+    /// Whether it may have given addresses: it was asked, and has not said no.
+    may_hold: Cell<bool>,
+}
+
+impl Ipam {
+    fn new(call: &Call, name: &str) -> Result<Self, CniError> {
+        let delegate = Delegate::find(name, &call.env.path)?;
+        let config = delegate.config(&call.parsed.raw, call.parsed.version)?;
+        Ok(Self { name: name.to_owned(), delegate, config, may_hold: Cell::new(false) })
+    }
+
+    /// Gives addresses back right away. A delegate that was not asked or said no has given nothing;
+    /// with a configuration that it does not understand its step would never come undone.
+    fn give_back(&self, call: &Call, record: &mut Record) {
+        let (netns, args) = (&call.env.netns, &call.env.args);
+        let whose = Attachment { owner: &record.owner, netns, args };
+        let back = self.delegate.del(whose, &self.config);
+        if back.is_ok() || !self.may_hold.get() {
+            record.steps.retain(|step| !matches!(step, Step::Ipam { .. }));
+        }
+    }
+
+    fn take(&self, call: &Call, plan: &Plan) -> Result<CniResult, CniError> {
+        let (netns, args) = (&call.env.netns, &call.env.args);
+        let whose = Attachment { owner: &plan.owner, netns, args };
+        self.may_hold.set(true);
+        self.delegate
+            .add(whose, &self.config)
+            .inspect_err(|error| self.may_hold.set(error.code == code::TRY_AGAIN))
+    }
+}
+
+fn previous_result(call: &Call) -> Result<CniResult, CniError> {
+    let previous = call.conf().prev_result.clone();
+    previous.map_or_else(|| Ok(CniResult::default()), |it| CniResult::from_json(&Value::Object(it)))
+}
+
+fn steps(call: &Call, plan: &Plan, ipam: Option<&Ipam>) -> Vec<Step> {
+    let mut steps = vec![
+        Step::Directory { path: plan.dir.clone() },
+        Step::File { path: plan.socket.clone() },
+        Step::OvsPort {
+            db: ovs_db(call.conf()).to_owned(),
+            bridge: plan.bridge.clone(),
+            port: plan.port.clone(),
+        },
+    ];
+    if let Some(ipam) = ipam {
+        steps.push(Step::Ipam {
+            plugin: ipam.name.clone(),
+            config: ipam.config.clone(),
+            netns: call.env.netns.clone(),
+            args: call.env.args.clone(),
+        });
+    }
+    steps.push(Step::File { path: data_file(plan) });
+    steps
+}
+
+/// The file with the container's data.
+pub(super) fn data_file(plan: &Plan) -> PathBuf {
+    plan.dir.join(data_file_name(&plan.owner.container_id, &plan.owner.if_name))
+}
+
+fn make(
+    call: &Call,
+    plan: &Plan,
+    ipam: Option<&Ipam>,
+    previous: CniResult,
+) -> Result<CniResult, CniError> {
+    container::make_directory(&plan.dir, plan.access)?;
+    make_port(call, plan)?;
+    let mut result = previous;
+    let interface = add_interfaces(&mut result, call, plan);
+    let mut own = CniResult::default();
+    own.interfaces.clone_from(&result.interfaces);
+    if let Some(ipam) = ipam {
+        let addresses = ipam.take(call, plan)?;
+        own.add_addresses(addresses.clone(), interface);
+        result.add_addresses(addresses, interface);
+    }
+    container::write_data(&data_file(plan), call.conf(), plan, &own)?;
+    Ok(result)
+}
+
+/// Adds the two ends; returns the number of the container's.
+fn add_interfaces(result: &mut CniResult, call: &Call, plan: &Plan) -> usize {
+    let socket = plan.socket.display().to_string();
+    result.interfaces.push(Interface {
+        name: plan.port.clone(),
+        mtu: plan.mtu,
+        socket_path: socket.clone(),
+        ..Interface::default()
+    });
+    result.interfaces.push(Interface {
+        name: plan.owner.if_name.clone(),
+        mac: plan.mac.clone().unwrap_or_default(),
+        mtu: plan.mtu,
+        sandbox: call.env.netns.clone(),
+        socket_path: socket,
+        ..Interface::default()
+    });
+    result.interfaces.len() - 1
+}
+
+#[cfg(feature = "ovs")]
+fn make_port(call: &Call, plan: &Plan) -> Result<(), CniError> {
+    use crate::engines::ovs::{Database, PortSpec};
+    let mut database = Database::connect(ovs_db(call.conf()), ovs_timeout(call.conf()))?;
+    let number = database.add_port(&PortSpec::of(plan))?;
+    tracing::info!(port = plan.port, bridge = plan.bridge, number, "port made");
+    if plan.host_mode == Mode::Server {
+        let directory = match call.conf().ovs.run_dir.as_str() {
+            "" => database.vswitch()?.socket_dir,
+            given => PathBuf::from(given),
+        };
+        container::move_socket(&directory.join(&plan.port), &plan.socket, plan.access)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "ovs"))]
+fn make_port(_: &Call, plan: &Plan) -> Result<(), CniError> {
+    let _ = Mode::Client;
+    Err(super::no_engine(plan.engine))
+}

@@ -1,0 +1,96 @@
+//! CHECK: what the record says against what is there.
+
+use super::Call;
+use super::add::data_file;
+use crate::conf::Mode;
+use crate::error::{CniError, code};
+use crate::ipam::{Attachment, Delegate};
+use crate::plan::Plan;
+use crate::result::CniResult;
+use crate::state::{Exclusive, Phase, Record, Step, Store};
+use serde_json::Value;
+
+pub(super) fn check(call: &Call) -> Result<(), CniError> {
+    let plan = Plan::new(&call.parsed, &call.env)?;
+    let store = Store::open(&call.data_dir(), Exclusive::No)?;
+    let Some(record) = store.get(&plan.owner)? else {
+        let details = format!("{} of {}", plan.owner.if_name, plan.owner.container_id);
+        return Err(
+            CniError::new(code::UNKNOWN_CONTAINER, "no such attachment").with_details(details)
+        );
+    };
+    let mut found = Vec::new();
+    if record.phase != Phase::Ready {
+        found.push(format!("the attachment is unfinished: {:?}", record.phase));
+    }
+    let previous = previous(call)?;
+    found.extend(result_differences(&previous, &record));
+    found.extend(file_differences(&plan));
+    found.extend(port_differences(call, &plan)?);
+    if !found.is_empty() {
+        let msg = "the attachment is not as it was made";
+        return Err(CniError::new(code::CHECK_FAILED, msg).with_details(found.join("; ")));
+    }
+    check_ipam(call, &record, &previous)
+}
+
+fn previous(call: &Call) -> Result<CniResult, CniError> {
+    match call.conf().prev_result.clone() {
+        Some(previous) => CniResult::from_json(&Value::Object(previous)),
+        None => Err(CniError::refused("prevResult", "", "missing: CHECK needs it")),
+    }
+}
+
+/// Everything that we told must still be in the result of the whole chain.
+fn result_differences(previous: &CniResult, record: &Record) -> Vec<String> {
+    let told = record.result.clone().unwrap_or_default();
+    let mut found = Vec::new();
+    for interface in &told.interfaces {
+        let same = |other: &&crate::result::Interface| {
+            (&other.name, &other.sandbox) == (&interface.name, &interface.sandbox)
+        };
+        if !previous.interfaces.iter().any(|other| same(&other)) {
+            found.push(format!("prevResult lacks interface {}", interface.name));
+        }
+    }
+    for ip in &told.ips {
+        if !previous.ips.iter().any(|other| other.address == ip.address) {
+            found.push(format!("prevResult lacks address {}", ip.address));
+        }
+    }
+    found
+}
+
+fn file_differences(plan: &Plan) -> Vec<String> {
+    let mut needed = vec![plan.dir.clone(), data_file(plan)];
+    if plan.host_mode == Mode::Server {
+        needed.push(plan.socket.clone());
+    }
+    let missing = needed.iter().filter(|path| path.symlink_metadata().is_err());
+    missing.map(|path| format!("{} is not there", path.display())).collect()
+}
+
+#[cfg(feature = "ovs")]
+fn port_differences(call: &Call, plan: &Plan) -> Result<Vec<String>, CniError> {
+    use crate::engines::ovs::{Database, PortSpec};
+    use crate::plan::{ovs_db, ovs_timeout};
+    let mut database = Database::connect(ovs_db(call.conf()), ovs_timeout(call.conf()))?;
+    Ok(database.differences(&PortSpec::of(plan))?)
+}
+
+#[cfg(not(feature = "ovs"))]
+fn port_differences(_: &Call, plan: &Plan) -> Result<Vec<String>, CniError> {
+    Err(super::no_engine(plan.engine))
+}
+
+fn check_ipam(call: &Call, record: &Record, previous: &CniResult) -> Result<(), CniError> {
+    for step in &record.steps {
+        let Step::Ipam { plugin, config, netns, args } = step else { continue };
+        let delegate = Delegate::find(plugin, &call.env.path)?;
+        let version = crate::version::CniVersion::of(config)?;
+        let mut config = config.clone();
+        config["prevResult"] = previous.to_json(version);
+        delegate.check(Attachment { owner: &record.owner, netns, args }, &config)?;
+    }
+    Ok(())
+}

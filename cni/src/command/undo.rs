@@ -1,0 +1,83 @@
+//! Taking away what a record names.
+
+#[cfg(feature = "ovs")]
+use crate::engines::ovs::Database;
+use crate::error::{CniError, code};
+use crate::ipam::{Attachment, Delegate};
+use crate::state::{Owner, Phase, Record, Step, Store, remove_directory, remove_file};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What undoing needs besides the record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means<'a> {
+    /// Where the records are.
+    pub(super) store: &'a Store,
+    /// Where delegates are.
+    pub(super) path: &'a [PathBuf],
+    /// How long a vswitch may take.
+    pub(super) timeout: Duration,
+}
+
+/// Undoes all steps, the last one first, whatever becomes of the others. The record goes when nothing
+/// is left, and keeps what is.
+pub(super) fn undo(mut record: Record, means: Means<'_>) -> Result<(), CniError> {
+    let mut errors = Vec::new();
+    let mut left = Vec::new();
+    for step in record.steps.drain(..).rev() {
+        if let Err(error) = undo_step(&step, &record.owner, means) {
+            tracing::warn!(%error, "cannot undo a step");
+            errors.push(error);
+            left.push(step);
+        }
+    }
+    let Some(error) = CniError::joined(errors) else { return means.store.remove(&record.owner) };
+    left.reverse();
+    record.steps = left;
+    record.phase = Phase::Deleting;
+    means.store.put(&record)?;
+    Err(error)
+}
+
+fn undo_step(step: &Step, owner: &Owner, means: Means<'_>) -> Result<(), CniError> {
+    match step {
+        Step::Directory { path } => remove_directory(path),
+        Step::File { path } => remove_file(path),
+        Step::OvsPort { db, bridge, port } => remove_port(db, bridge, port, owner, means.timeout),
+        Step::Ipam { plugin, config, netns, args } => {
+            let whose = Attachment { owner, netns, args };
+            Delegate::find(plugin, means.path)?.del(whose, config)
+        }
+    }
+}
+
+#[cfg(feature = "ovs")]
+fn remove_port(
+    db: &str,
+    bridge: &str,
+    port: &str,
+    owner: &Owner,
+    timeout: Duration,
+) -> Result<(), CniError> {
+    let mut database = Database::connect(db, timeout)?;
+    Ok(database.remove_port(port, bridge, Some(owner))?)
+}
+
+#[cfg(not(feature = "ovs"))]
+fn remove_port(_: &str, _: &str, port: &str, _: &Owner, _: Duration) -> Result<(), CniError> {
+    let msg = format!("port {port} is on Open vSwitch, which this build cannot reach");
+    Err(CniError::new(code::VSWITCH, msg))
+}
+
+/// A record that ADD finds: what an earlier ADD or DEL left, or an attachment that is there.
+pub(super) fn clear_way(owner: &Owner, means: Means<'_>) -> Result<(), CniError> {
+    match means.store.get(owner)? {
+        None => Ok(()),
+        Some(record) if record.phase == Phase::Ready => {
+            let details = format!("{} of {}", owner.if_name, owner.container_id);
+            Err(CniError::new(code::EXISTS, "the attachment is there already")
+                .with_details(details))
+        }
+        Some(unfinished) => undo(unfinished, means),
+    }
+}

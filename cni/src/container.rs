@@ -1,0 +1,147 @@
+//! What a container finds in its directory.
+
+use crate::conf::{Engine, IfType, MemifMode, MemifRole, NetConf, NetType};
+use crate::error::CniError;
+use crate::plan::{Access, Plan};
+use crate::result::CniResult;
+use crate::state::write_atomically;
+use crate::version::CniVersion;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::path::Path;
+
+/// Permissions of a container's directory unless configured otherwise.
+const DIRECTORY_MODE: u32 = 0o750;
+/// Permissions of the file with its data.
+const DATA_MODE: u32 = 0o644;
+
+/// Makes the directory of a container, or takes the one that is there.
+///
+/// # Errors
+/// Code 5.
+pub fn make_directory(path: &Path, access: Access) -> Result<(), CniError> {
+    let made = || -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // Whoever may use the socket may enter the directory.
+        let mode = access.mode.map_or(DIRECTORY_MODE, |mode| mode | ((mode & 0o444) >> 2));
+        match DirBuilder::new().mode(mode).create(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            other => {
+                other?;
+                // The process's mask has no say.
+                fs::set_permissions(path, Permissions::from_mode(mode))?;
+            }
+        }
+        lchown(path, access.uid, access.gid)
+    };
+    made().map_err(|e| CniError::io("make", path, &e))
+}
+
+/// Moves a socket that the vswitch made to where the container sees it.
+///
+/// # Errors
+/// Code 5.
+pub fn move_socket(from: &Path, to: &Path, access: Access) -> Result<(), CniError> {
+    let moved = || -> io::Result<()> {
+        // Before the move: the container can put a link in its place afterwards.
+        lchown(from, access.uid, access.gid)?;
+        if let Some(mode) = access.mode {
+            fs::set_permissions(from, Permissions::from_mode(mode))?;
+        }
+        fs::rename(from, to)
+    };
+    moved().map_err(|e| {
+        let what = format!("move the socket to {} from", to.display());
+        CniError::io(&what, from, &e)
+    })
+}
+
+/// Writes the file by which the application in the container learns about its interface.
+///
+/// # Errors
+/// Code 5.
+pub fn write_data(
+    path: &Path,
+    conf: &NetConf,
+    plan: &Plan,
+    result: &CniResult,
+) -> Result<(), CniError> {
+    write_atomically(path, data(conf, plan, result).to_string().as_bytes(), DATA_MODE)
+}
+
+/// The data: the container's end in the words of the configuration, and the result.
+#[must_use]
+pub fn data(conf: &NetConf, plan: &Plan, result: &CniResult) -> Value {
+    let side = &conf.container;
+    let engine = side.engine.map_or("", |engine| match engine {
+        Engine::Vpp => "vpp",
+        Engine::Ovs => "ovs-dpdk",
+    });
+    let net_type = match side.net_type {
+        NetType::Unset => NetType::Interface,
+        given => given,
+    };
+    json!({
+        "containerId": plan.owner.container_id,
+        "ifName": plan.owner.if_name,
+        "name": plan.owner.network,
+        "config": {
+            "engine": engine,
+            "iftype": word(&side.iftype.unwrap_or(plan.iftype)),
+            "netType": word(&net_type),
+            "memif": memif(conf, plan),
+            "vhost": vhost(conf, plan),
+            "bridge": bridge(conf),
+        },
+        "ipResult": result.to_json(CniVersion::NEWEST),
+    })
+}
+
+fn memif(conf: &NetConf, plan: &Plan) -> Value {
+    if plan.iftype != IfType::Memif {
+        return json!({});
+    }
+    let role = conf.container.memif.role.unwrap_or(match conf.host.memif.role {
+        Some(MemifRole::Client) => MemifRole::Server,
+        _ => MemifRole::Client,
+    });
+    let mode = conf.container.memif.mode.or(conf.host.memif.mode);
+    let mode = mode.unwrap_or(MemifMode::Ethernet);
+    json!({ "role": word(&role), "mode": word(&mode), "socketfile": socket_file(plan) })
+}
+
+fn vhost(conf: &NetConf, plan: &Plan) -> Value {
+    if plan.iftype != IfType::Vhostuser {
+        return json!({});
+    }
+    let mode = conf.container.vhost.mode.unwrap_or_else(|| plan.host_mode.opposite());
+    json!({ "mode": word(&mode), "socketfile": socket_file(plan) })
+}
+
+fn bridge(conf: &NetConf) -> Value {
+    let bridge = &conf.container.bridge;
+    let mut members = Map::new();
+    if !bridge.bridge_name.is_empty() {
+        members.insert("bridgeName".to_owned(), Value::from(bridge.bridge_name.clone()));
+    }
+    if bridge.bridge_id != 0 {
+        members.insert("bridgeId".to_owned(), Value::from(bridge.bridge_id));
+    }
+    if bridge.vlan_id != 0 {
+        members.insert("vlanId".to_owned(), Value::from(bridge.vlan_id));
+    }
+    Value::Object(members)
+}
+
+fn socket_file(plan: &Plan) -> String {
+    plan.socket.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn word(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

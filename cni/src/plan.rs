@@ -1,0 +1,152 @@
+//! A configuration and a call, checked, with every default filled in.
+//!
+//! Whatever cannot work is refused here, before anything is touched.
+
+mod check;
+mod paths;
+
+use crate::conf::{Engine, IfType, MemifRole, Mode, NetConf, NetType, Parsed, Side};
+use crate::env::{CallEnv, short_id};
+use crate::error::CniError;
+use crate::state::Owner;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use paths::{SOCKET_PATH_MAX, container_dir};
+
+/// Bridge of Open vSwitch that is used when none is named.
+const OVS_BRIDGE: &str = "br0";
+/// Where Open vSwitch's database listens when nothing else is said.
+const OVS_DB: &str = "unix:/var/run/openvswitch/db.sock";
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an ADD is to make.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whose interface it is.
+    pub owner: Owner,
+    /// The vswitch.
+    pub engine: Engine,
+    /// Kind of interface.
+    pub iftype: IfType,
+    /// What the vswitch does with it.
+    pub net_type: NetType,
+    /// Who listens, seen from the vswitch.
+    pub host_mode: Mode,
+    /// Directory of the container's sockets and data.
+    pub dir: PathBuf,
+    /// The socket.
+    pub socket: PathBuf,
+    /// Who may use both.
+    pub access: Access,
+    /// Name of the port on the vswitch.
+    pub port: String,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// VLAN of the port.
+    pub vlan: Option<u16>,
+    /// VLANs that pass tagged.
+    pub trunk: Vec<u16>,
+    /// Size of packets.
+    pub mtu: Option<u32>,
+    /// MAC address of the container's interface.
+    pub mac: Option<String>,
+    /// Limit on what the container sends, in kbit/s.
+    pub ingress_rate: Option<u32>,
+    /// Burst over that limit, in kbit.
+    pub ingress_burst: Option<u32>,
+}
+
+/// Owner, group and permissions of sockets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Permissions.
+    pub mode: Option<u32>,
+}
+
+impl Plan {
+    /// Checks a configuration for the attachment that `env` names.
+    ///
+    /// # Errors
+    /// Code 7 with key, value and reason.
+    pub fn new(parsed: &Parsed, env: &CallEnv) -> Result<Self, CniError> {
+        let conf = &parsed.conf;
+        let (engine, iftype) = check::all(conf)?;
+        let host = &conf.host;
+        let port = format!("{}-{}", env.short_id(), env.if_name);
+        let dir = container_dir(conf, engine, env)?;
+        let socket = paths::socket(&dir, iftype, host, &port)?;
+        Ok(Self {
+            owner: Owner::new(&conf.name, &env.container_id, &env.if_name),
+            engine,
+            iftype,
+            net_type: host.net_type,
+            host_mode: host_mode(host, iftype),
+            dir,
+            socket,
+            access: check::access(host)?,
+            port,
+            bridge: bridge(host, engine),
+            vlan: (host.bridge.vlan_id != 0).then_some(host.bridge.vlan_id),
+            trunk: host.bridge.trunk.clone(),
+            mtu: host.mtu,
+            mac: mac(conf),
+            ingress_rate: host.ingress_rate,
+            ingress_burst: host.ingress_burst,
+        })
+    }
+}
+
+/// Checks what can be checked without a container, and says what interfaces are to be made.
+///
+/// # Errors
+/// Code 7 with key, value and reason.
+pub fn kind_of_interface(conf: &NetConf) -> Result<(Engine, IfType), CniError> {
+    check::all(conf)
+}
+
+/// The address of Open vSwitch's database.
+#[must_use]
+pub fn ovs_db(conf: &NetConf) -> &str {
+    if conf.ovs.db.is_empty() { OVS_DB } else { &conf.ovs.db }
+}
+
+/// How long Open vSwitch may take.
+#[must_use]
+pub fn ovs_timeout(conf: &NetConf) -> Duration {
+    conf.ovs.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
+}
+
+/// The file that tells the application in the container about its interface.
+#[must_use]
+pub fn data_file_name(container_id: &str, if_name: &str) -> String {
+    format!("configData-{}-{if_name}.json", short_id(container_id))
+}
+
+fn host_mode(host: &Side, iftype: IfType) -> Mode {
+    match (iftype, host.memif.role) {
+        (IfType::Vhostuser, _) => host.vhost.mode.unwrap_or(Mode::Client),
+        (IfType::Memif, Some(MemifRole::Client)) => Mode::Client,
+        (IfType::Memif, _) => Mode::Server,
+    }
+}
+
+fn bridge(host: &Side, engine: Engine) -> String {
+    match engine {
+        _ if !host.bridge.bridge_name.is_empty() => host.bridge.bridge_name.clone(),
+        Engine::Ovs => OVS_BRIDGE.to_owned(),
+        Engine::Vpp => host.bridge.bridge_id.to_string(),
+    }
+}
+
+fn mac(conf: &NetConf) -> Option<String> {
+    let wanted = [&conf.runtime_config.mac, &conf.container.mac, &conf.host.mac];
+    wanted.into_iter().find(|mac| !mac.is_empty()).map(|mac| mac.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests;

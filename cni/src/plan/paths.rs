@@ -1,0 +1,68 @@
+//! Directories and sockets.
+
+use crate::conf::{Engine, IfType, NetConf, Side};
+use crate::env::CallEnv;
+use crate::error::CniError;
+use std::path::{Component, Path, PathBuf};
+
+/// Longest path of a UNIX socket, in bytes.
+pub const SOCKET_PATH_MAX: usize = 107;
+
+/// Directory of one container's sockets and data.
+///
+/// # Errors
+/// Code 7 when the configured one is no absolute path.
+pub fn container_dir(conf: &NetConf, engine: Engine, env: &CallEnv) -> Result<PathBuf, CniError> {
+    let base = match (conf.shared_dir.as_str(), engine) {
+        ("", Engine::Vpp) => "/var/run/vpp",
+        ("", Engine::Ovs) => "/usr/local/var/run/openvswitch",
+        (given, _) => given,
+    };
+    let base = Path::new(base);
+    let plain = |c: Component<'_>| !matches!(c, Component::ParentDir);
+    if !base.is_absolute() || !base.components().all(plain) {
+        let reason = "not an absolute path without `..`";
+        return Err(CniError::refused("sharedDir", base.display(), reason));
+    }
+    // The oldest form named its directories by the whole ID.
+    let of_container =
+        if conf.plugin == "vhostuser" { env.container_id.as_str() } else { env.short_id() };
+    Ok(base.join(of_container))
+}
+
+/// Path of the socket.
+pub(super) fn socket(
+    dir: &Path,
+    iftype: IfType,
+    host: &Side,
+    port: &str,
+) -> Result<PathBuf, CniError> {
+    let (key, given) = match iftype {
+        IfType::Memif => ("host.memif.socketfile", &host.memif.socketfile),
+        IfType::Vhostuser => ("host.vhost.socketfile", &host.vhost.socketfile),
+    };
+    let file = match (given.as_str(), iftype) {
+        ("", IfType::Memif) => format!("memif-{port}.sock"),
+        ("", IfType::Vhostuser) => port.to_owned(),
+        (name, _) => file_name(key, name)?,
+    };
+    let path = dir.join(file);
+    let len = path.as_os_str().len();
+    if len > SOCKET_PATH_MAX {
+        let reason = format!(
+            "the socket's path {} has {len} bytes, {SOCKET_PATH_MAX} are possible",
+            path.display()
+        );
+        let key = if given.is_empty() { "sharedDir" } else { key };
+        return Err(CniError::refused(key, dir.display(), reason));
+    }
+    Ok(path)
+}
+
+fn file_name(key: &str, name: &str) -> Result<String, CniError> {
+    let escapes = name.contains('/') || name == "." || name == "..";
+    if escapes || name.chars().any(char::is_control) {
+        return Err(CniError::refused(key, name, "not the name of a file"));
+    }
+    Ok(name.to_owned())
+}

@@ -1,0 +1,114 @@
+//! What is refused, and what defaults become.
+
+use super::*;
+use crate::conf::parse;
+use crate::env::Verb;
+use serde_json::{Value, json};
+
+fn env() -> CallEnv {
+    CallEnv {
+        verb: Verb::Add,
+        container_id: "0123456789abcdef".to_owned(),
+        if_name: "net1".to_owned(),
+        netns: String::new(),
+        args: String::new(),
+        path: Vec::new(),
+        netns_override: false,
+    }
+}
+
+fn plan(change: &Value) -> Result<Plan, CniError> {
+    let mut conf = json!({
+        "cniVersion": "1.0.0", "type": "userspace", "name": "n", "sharedDir": "/s",
+        "host": {"engine": "ovs-dpdk", "iftype": "vhostuser"}
+    });
+    merge(&mut conf, change);
+    Plan::new(&parse(conf.to_string().as_bytes()).unwrap(), &env())
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+#[test]
+fn defaults_are_a_client_port_on_br0_with_the_usual_names() {
+    let plan = plan(&json!({})).unwrap();
+    assert_eq!(plan.bridge, "br0");
+    assert_eq!(plan.port, "0123456789ab-net1");
+    assert_eq!(plan.socket, PathBuf::from("/s/0123456789ab/0123456789ab-net1"));
+    assert_eq!(plan.host_mode, Mode::Client);
+    assert_eq!(plan.vlan, None);
+}
+
+#[test]
+fn impossible_combinations_are_code_7_naming_the_key() {
+    let vpp = |more: Value| {
+        let mut conf = json!({"host": {"engine": "vpp", "iftype": "memif", "netType": "bridge",
+            "bridge": {"bridgeName": "4"}, "memif": {"role": "master"}}});
+        merge(&mut conf, &more);
+        conf
+    };
+    let long = "/s/".to_owned() + &"x".repeat(100);
+    let cases = [
+        ("host.iftype", json!({"host": {"iftype": "memif"}})),
+        ("host.netType", json!({"host": {"netType": "interface"}})),
+        ("host.bridge.bridgeName", json!({"host": {"bridge": {"bridgeName": "a/b"}}})),
+        ("host.bridge.bridgeName", json!({"host": {"bridge": {"bridgeName": "b".repeat(16)}}})),
+        ("host.bridge.vlanId", json!({"host": {"bridge": {"vlanId": 4095}}})),
+        ("host.bridge.trunk", json!({"host": {"bridge": {"trunk": [1, 0]}}})),
+        ("host.mtu", json!({"host": {"mtu": 67}})),
+        ("host.mac", json!({"host": {"mac": "01:00:00:00:00:01"}})),
+        ("runtimeConfig.mac", json!({"runtimeConfig": {"mac": "2:0:0:0:0:1"}})),
+        ("host.ingressBurst", json!({"host": {"ingressBurst": 1}})),
+        ("host.rxMode", json!({"host": {"rxMode": "polling"}})),
+        ("host.vhost.group", json!({"host": {"vhost": {"group": "no-such-group"}}})),
+        ("host.socket.mode", json!({"host": {"socket": {"mode": "0888"}}})),
+        ("host.vhost.socketfile", json!({"host": {"vhost": {"socketfile": "../x"}}})),
+        ("sharedDir", json!({"sharedDir": long})),
+        ("sharedDir", json!({"sharedDir": "/s/../etc"})),
+        ("sharedDir", json!({"sharedDir": "s"})),
+        ("ovs.db", json!({"ovs": {"db": "ssl:127.0.0.1:6640"}})),
+        ("ipam.type", json!({"ipam": {"type": "dhcp"}})),
+        ("ipam.type", json!({"ipam": {"type": "../../bin/sh"}})),
+        ("host.netType", vpp(json!({"host": {"netType": ""}}))),
+        ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "br0"}}}))),
+        ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "0"}}}))),
+        ("host.memif.mode", vpp(json!({"host": {"memif": {"mode": "ip"}}}))),
+        ("host.memif.ringSize", vpp(json!({"host": {"memif": {"ringSize": 1000}}}))),
+        ("host.memif.secret", vpp(json!({"host": {"memif": {"secret": "s".repeat(25)}}}))),
+        ("host.memif.role", vpp(json!({"host": {"memif": {"role": null}}}))),
+    ];
+    for (key, change) in cases {
+        let error = plan(&change).expect_err(key);
+        assert_eq!(error.code, 7, "{key}: {error}");
+        assert!(error.details.starts_with(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn path_of_107_bytes_is_taken_and_of_108_refused() {
+    let fixed = "/0123456789ab/0123456789ab-net1".len();
+    let of = |len: usize| format!("/{}", "x".repeat(len - fixed - 1));
+    assert!(plan(&json!({"sharedDir": of(107)})).is_ok());
+    assert!(plan(&json!({"sharedDir": of(108)})).is_err());
+}
+
+#[test]
+fn mac_of_the_runtime_wins() {
+    let plan = plan(&json!({"runtimeConfig": {"mac": "02:00:00:00:00:0A"},
+        "host": {"mac": "02:00:00:00:00:02"}}));
+    assert_eq!(plan.unwrap().mac.as_deref(), Some("02:00:00:00:00:0a"));
+}
+
+#[test]
+fn vlan_0_means_none() {
+    assert_eq!(plan(&json!({"host": {"bridge": {"vlanId": 0}}})).unwrap().vlan, None);
+    assert_eq!(plan(&json!({"host": {"bridge": {"vlanId": 7}}})).unwrap().vlan, Some(7));
+}

@@ -1,0 +1,83 @@
+//! Files that are there whole or not at all.
+
+use crate::error::CniError;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a file so that after a crash either the old one or the new one is there. The directory
+/// must exist.
+///
+/// # Errors
+/// Code 5.
+pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CniError> {
+    let temporary = temporary_of(path);
+    let written = write_synced(&temporary, bytes, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_directory_of(path));
+    written.map_err(|e| {
+        // The error that matters is the one before.
+        let _ = fs::remove_file(&temporary);
+        CniError::io("write", path, &e)
+    })
+}
+
+/// What a file is called until it is whole. Always the same, so that what a kill leaves is found.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(path))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Removes a file that may be absent.
+///
+/// # Errors
+/// Code 5.
+pub fn remove_file(path: &Path) -> Result<(), CniError> {
+    remove(path).map_err(|e| CniError::io("remove", path, &e))
+}
+
+/// Removes a directory that may be absent; one that is not empty stays.
+///
+/// # Errors
+/// Code 5.
+pub fn remove_directory(path: &Path) -> Result<(), CniError> {
+    remove_if_empty(path).map_err(|e| CniError::io("remove", path, &e))
+}
+
+/// Removes a file that may be absent, and what a kill while writing it may have left.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(temporary_of(path)))?;
+    absent_is_fine(fs::remove_file(path))
+}
+
+/// Removes a directory if it is there and empty.
+pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => absent_is_fine(other),
+    }
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(())
+        }
+        other => other,
+    }
+}

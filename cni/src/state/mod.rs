@@ -1,0 +1,120 @@
+//! What may be there because of us: one record for each attachment, written before anything is
+//! changed.
+//!
+//! A record names its [`Step`]s, all of them, in the order in which ADD takes them. A step that was
+//! never taken is undone like one that was: undoing checks what is there, and takes away only what
+//! is ours. So ADD that fails, DEL, and GC after a kill are one and the same walk from the last step
+//! to the first, and need nothing but the record.
+
+mod files;
+mod old;
+mod store;
+
+pub use files::{remove_directory, remove_file, write_atomically};
+pub use old::{OldOvsRecord, OldRecord};
+pub use store::{Exclusive, Store};
+
+use crate::result::CniResult;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Layout of records that this release writes.
+const LAYOUT: u32 = 1;
+
+/// Whose an interface is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// Name of the network.
+    pub network: String,
+    /// ID of the container.
+    pub container_id: String,
+    /// Name of the interface.
+    pub if_name: String,
+}
+
+impl Owner {
+    /// An interface of a container on a network.
+    #[must_use]
+    pub fn new(network: &str, container_id: &str, if_name: &str) -> Self {
+        Self {
+            network: network.to_owned(),
+            container_id: container_id.to_owned(),
+            if_name: if_name.to_owned(),
+        }
+    }
+}
+
+/// What is known of one attachment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Layout of the record.
+    pub layout: u32,
+    /// Whose it is.
+    pub owner: Owner,
+    /// How far it came.
+    pub phase: Phase,
+    /// What is to be undone, the last one first.
+    pub steps: Vec<Step>,
+    /// What the runtime was told, once it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<CniResult>,
+}
+
+impl Record {
+    /// An intent.
+    #[must_use]
+    pub const fn intent(owner: Owner, steps: Vec<Step>) -> Self {
+        Self { layout: LAYOUT, owner, phase: Phase::Adding, steps, result: None }
+    }
+}
+
+/// How far an attachment came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// ADD has begun.
+    Adding,
+    /// ADD has ended well.
+    Ready,
+    /// Something is being taken away.
+    Deleting,
+}
+
+/// Something that may have to be undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// A directory of a container; removed when it is empty.
+    Directory {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file or socket.
+    File {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A port on Open vSwitch, and its bridge when it is ours and empty.
+    OvsPort {
+        /// Address of the database.
+        db: String,
+        /// Name of the bridge.
+        bridge: String,
+        /// Name of the port.
+        port: String,
+    },
+    /// Addresses from a delegate.
+    Ipam {
+        /// Name of the delegate.
+        plugin: String,
+        /// What it was given, in a version that it speaks.
+        config: Value,
+        /// `CNI_NETNS` that it was given.
+        netns: String,
+        /// `CNI_ARGS` that it was given.
+        args: String,
+    },
+}

@@ -1,0 +1,243 @@
+//! The plugin from ADD to GC: Debian's ovsdb-server with a stand-in for the vswitch, and Debian's
+//! host-local.
+
+#![cfg(feature = "ovs")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use ringport_bench::peers::skip;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+use support::DEADLINE;
+use support::call::{PLUGINS, Runtime};
+use support::ovsdb::Ovsdb;
+use support::vswitch::FakeVswitch;
+
+fn start(test: &str) -> Option<Ovsdb> {
+    let ovsdb = Ovsdb::start(test)?;
+    FakeVswitch::start(&ovsdb.address(), ovsdb.path());
+    Some(ovsdb)
+}
+
+fn start_with_host_local(test: &str) -> Option<Ovsdb> {
+    if !Path::new(PLUGINS).join("host-local").is_file() {
+        skip(test, "host-local is not installed");
+        return None;
+    }
+    start(test)
+}
+
+fn runtime(ovsdb: &Ovsdb, version: &str) -> Runtime {
+    Runtime::new(ovsdb.path(), &ovsdb.address(), version)
+}
+
+fn nothing_left(ovsdb: &Ovsdb, runtime: &Runtime) {
+    assert_eq!(runtime.leftovers(), Vec::<std::path::PathBuf>::new());
+    assert!(ovsdb.names("Interface").is_empty());
+    assert!(ovsdb.names("Bridge").is_empty());
+}
+
+#[test]
+fn add_check_del_leave_nothing() {
+    let Some(ovsdb) = start_with_host_local("add_check_del_leave_nothing") else { return };
+    let runtime = runtime(&ovsdb, "1.1.0").with_host_local();
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(result["cniVersion"], "1.1.0");
+    let socket = runtime.dir().join("0123456789ab-net1");
+    assert_eq!(result["interfaces"][1]["name"], "net1");
+    assert_eq!(result["interfaces"][1]["socketPath"], socket.to_str().unwrap());
+    assert_eq!(result["ips"].as_array().unwrap().len(), 2);
+    assert_eq!(result["ips"][0]["interface"], 1);
+    assert_eq!(ovsdb.names("Port"), ["0123456789ab-net1", "br0"]);
+
+    let mut with_result = runtime.conf.clone();
+    with_result["prevResult"] = result;
+    runtime.call_with("CHECK", &with_result).ok();
+    runtime.call_with("DEL", &with_result).ok();
+    nothing_left(&ovsdb, &runtime);
+    runtime.call("DEL").ok();
+}
+
+#[test]
+fn container_data_has_the_opposite_mode_and_the_addresses() {
+    let Some(ovsdb) = start_with_host_local("container_data") else { return };
+    let runtime = runtime(&ovsdb, "0.3.1").with_host_local();
+    runtime.call("ADD").ok();
+    let file = runtime.dir().join("configData-0123456789ab-net1.json");
+    let data: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(data["containerId"], runtime.container);
+    assert_eq!(data["name"], "net");
+    assert_eq!(
+        data["config"],
+        json!({
+            "engine": "", "iftype": "vhostuser", "netType": "interface", "memif": {},
+            "vhost": {"mode": "server", "socketfile": "0123456789ab-net1"}, "bridge": {}
+        })
+    );
+    assert_eq!(data["ipResult"]["cniVersion"], "1.1.0");
+    assert_eq!(data["ipResult"]["ips"].as_array().unwrap().len(), 2);
+    runtime.call("DEL").ok();
+}
+
+#[test]
+fn result_is_in_the_configurations_own_version() {
+    let Some(ovsdb) = start_with_host_local("result_is_in_the_own_version") else { return };
+    for version in ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+        let runtime = runtime(&ovsdb, version).with_host_local();
+        let result = runtime.call("ADD").ok().json();
+        assert_eq!(result["cniVersion"], version);
+        assert_eq!(result.get("ip4").is_some(), version < "0.3.0", "{version}");
+        runtime.call("DEL").ok();
+    }
+}
+
+#[test]
+fn server_port_gets_its_socket_moved_to_the_container() {
+    let Some(ovsdb) = start("server_port_gets_its_socket_moved") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0");
+    runtime.conf["host"]["vhost"] = json!({"mode": "server"});
+    runtime.conf["host"]["socket"] = json!({"mode": "0660"});
+    runtime.call("ADD").ok();
+    let socket = runtime.dir().join("0123456789ab-net1");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&socket.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o660);
+    assert!(!ovsdb.path().join("0123456789ab-net1").exists());
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn failed_add_gives_everything_back() {
+    let Some(ovsdb) = start_with_host_local("failed_add_gives_everything_back") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0").with_host_local();
+    runtime.conf["ipam"]["ranges"] = json!([[{"subnet": "nonsense"}]]);
+    assert!(!runtime.call("ADD").success);
+    nothing_left(&ovsdb, &runtime);
+    runtime.container = "bad-container".to_owned();
+    let error = runtime.call("ADD");
+    assert_eq!(error.code(), 100);
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn second_add_of_an_attachment_is_refused_and_leaves_the_first() {
+    let Some(ovsdb) = start("second_add_is_refused") else { return };
+    let runtime = runtime(&ovsdb, "1.0.0");
+    runtime.call("ADD").ok();
+    assert_eq!(runtime.call("ADD").code(), 101);
+    assert_eq!(ovsdb.names("Port").len(), 2);
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn short_container_id_works_and_net1_does_not_touch_net10() {
+    let Some(ovsdb) = start("short_container_id_works") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0");
+    runtime.container = "c1".to_owned();
+    runtime.call("ADD").ok();
+    let other = runtime.dir().join("c1-net10");
+    std::fs::write(&other, "").unwrap();
+    runtime.call("DEL").ok();
+    assert!(other.exists());
+}
+
+#[test]
+fn check_tells_a_port_that_was_removed_and_an_unknown_attachment() {
+    let Some(ovsdb) = start("check_tells_a_port_that_was_removed") else { return };
+    let runtime = runtime(&ovsdb, "1.0.0");
+    let mut conf = runtime.conf.clone();
+    conf["prevResult"] = json!({"cniVersion": "1.0.0"});
+    assert_eq!(runtime.call_with("CHECK", &conf).code(), 3);
+    conf["prevResult"] = runtime.call("ADD").ok().json();
+    ovsdb.database(DEADLINE).remove_port("0123456789ab-net1", "br0", None).unwrap();
+    let answer = runtime.call_with("CHECK", &conf);
+    assert_eq!(answer.code(), 102);
+    assert!(answer.stdout.contains("is not there"), "{answer:?}");
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn gc_keeps_what_is_named_and_collects_records_and_ports() {
+    let Some(ovsdb) = start("gc_keeps_what_is_named") else { return };
+    let mut runtime = runtime(&ovsdb, "1.1.0");
+    for container in ["keep", "drop", "lost"] {
+        runtime.container = container.to_owned();
+        runtime.call("ADD").ok();
+    }
+    // As if the data directory had been lost: only the port's mark is left.
+    std::fs::remove_file(ovsdb.path().join("data/records/net/lost:net1.json")).unwrap();
+    assert_eq!(runtime.call("GC").code(), 7);
+    let mut conf = runtime.conf.clone();
+    conf["cni.dev/valid-attachments"] = json!([{"containerID": "keep", "ifname": "net1"}]);
+    runtime.call_with("GC", &conf).ok();
+    assert_eq!(ovsdb.names("Port"), ["br0", "keep-net1"]);
+    runtime.container = "keep".to_owned();
+    runtime.call("DEL").ok();
+    assert!(ovsdb.names("Bridge").is_empty());
+}
+
+#[test]
+fn del_after_an_outage_takes_away_what_del_during_it_could_not() {
+    let Some(mut ovsdb) = start("del_during_an_outage") else { return };
+    let runtime = runtime(&ovsdb, "1.0.0");
+    runtime.call("ADD").ok();
+    ovsdb.stop();
+    assert_eq!(runtime.call("DEL").code(), 11);
+    assert!(!runtime.leftovers().is_empty());
+    ovsdb.restart();
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn status_tells_whether_the_vswitch_answers() {
+    let Some(ovsdb) = Ovsdb::start("status_tells_whether_the_vswitch_answers") else { return };
+    let mut runtime = runtime(&ovsdb, "1.1.0");
+    runtime.conf["ovs"]["timeoutMs"] = json!(200);
+    let answer = runtime.call("STATUS");
+    assert_eq!(answer.code(), 50);
+    assert!(answer.stdout.contains("is it running"), "{answer:?}");
+    runtime.conf["ovs"]["timeoutMs"] = json!(15000);
+    FakeVswitch::start(&ovsdb.address(), ovsdb.path());
+    runtime.call("STATUS").ok();
+}
+
+#[test]
+fn record_of_the_plugin_before_us_is_read_and_its_port_removed() {
+    let Some(ovsdb) = start("record_of_the_plugin_before_us") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0");
+    runtime.call("ADD").ok();
+    // As that plugin left it: a port under its name, and its own record.
+    std::fs::remove_dir_all(ovsdb.path().join("data/records")).unwrap();
+    std::fs::remove_file(runtime.dir().join("configData-0123456789ab-net1.json")).unwrap();
+    std::fs::create_dir(ovsdb.path().join("data/data")).unwrap();
+    let old = ovsdb.path().join("data/data/local-0123456789ab-net1.json");
+    std::fs::write(&old, r#"{"vhostname":"0123456789ab-net1","vhostmac":"","ifmac":""}"#).unwrap();
+    runtime.conf["host"]["bridge"] = json!({"bridgeName": "br0"});
+    runtime.call("DEL").ok();
+    assert!(!old.exists());
+    nothing_left(&ovsdb, &runtime);
+}
+
+/// The delays spread over the whole of an ADD; where each falls differs from run to run.
+#[test]
+fn add_killed_at_any_time_is_collected_by_gc_and_by_del() {
+    let Some(ovsdb) = start_with_host_local("add_killed_at_any_time") else { return };
+    let mut runtime = runtime(&ovsdb, "1.1.0").with_host_local();
+    let mut gc = runtime.conf.clone();
+    gc["cni.dev/valid-attachments"] = json!([]);
+    for round in 0..40 {
+        runtime.container = format!("container-{round:04}");
+        runtime.add_killed_after(Duration::from_micros(1000 * round));
+        if round % 2 == 0 {
+            runtime.call_with("GC", &gc).ok();
+        } else {
+            runtime.call("DEL").ok();
+        }
+        nothing_left(&ovsdb, &runtime);
+    }
+}

@@ -1,0 +1,155 @@
+//! Calls of the plugin as a runtime makes them.
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where Debian keeps other plugins.
+pub(crate) const PLUGINS: &str = "/usr/lib/cni";
+
+/// Directories of one test, and the container that it is about.
+pub(crate) struct Runtime {
+    pub(crate) base: PathBuf,
+    pub(crate) container: String,
+    pub(crate) conf: Value,
+}
+
+/// What the plugin said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Answer {
+    /// Standard output, which must be JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// Code of the error.
+    pub(crate) fn code(&self) -> u64 {
+        assert!(!self.success, "{self:?}");
+        self.json()["code"].as_u64().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert!(self.success, "{self:?}");
+        self
+    }
+}
+
+impl Runtime {
+    /// A network on Open vSwitch whose database is at `db`.
+    pub(crate) fn new(base: &Path, db: &str, version: &str) -> Self {
+        let conf = json!({
+            "cniVersion": version, "name": "net", "type": "userspace",
+            "sharedDir": base.join("shared"), "dataDir": base.join("data"),
+            "ovs": {"db": db, "timeoutMs": 15000},
+            "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge"},
+        });
+        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf }
+    }
+
+    /// Adds addresses from Debian's host-local.
+    pub(crate) fn with_host_local(mut self) -> Self {
+        self.conf["ipam"] = json!({
+            "type": "host-local", "dataDir": self.base.join("ipam"),
+            "ranges": [[{"subnet": "10.9.0.0/24"}], [{"subnet": "fd09::/64"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        });
+        self
+    }
+
+    pub(crate) fn call(&self, verb: &str) -> Answer {
+        self.call_with(verb, &self.conf)
+    }
+
+    /// Begins an ADD and kills it after a while, together with the delegate that it may be running.
+    pub(crate) fn add_killed_after(&self, delay: std::time::Duration) {
+        let netns = self.base.join("netns");
+        std::fs::write(&netns, "").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
+            .env_clear()
+            .env("CNI_COMMAND", "ADD")
+            .env("CNI_CONTAINERID", &self.container)
+            .env("CNI_IFNAME", "net1")
+            .env("CNI_NETNS", netns)
+            .env("CNI_PATH", PLUGINS)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes()).unwrap();
+        std::thread::sleep(delay);
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        // It may have ended already.
+        let _ = killpg(group, Signal::SIGKILL);
+        child.wait().unwrap();
+    }
+
+    pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
+        // Any file that is not our own namespace serves: nothing enters it.
+        let netns = self.base.join("netns");
+        std::fs::write(&netns, "").unwrap();
+        plugin(
+            &[
+                ("CNI_COMMAND", verb),
+                ("CNI_CONTAINERID", &self.container),
+                ("CNI_IFNAME", "net1"),
+                ("CNI_NETNS", netns.to_str().unwrap()),
+                ("CNI_PATH", PLUGINS),
+            ],
+            &conf.to_string(),
+        )
+    }
+
+    /// The container's directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        let id = self.container.get(..12).unwrap_or(&self.container);
+        self.base.join("shared").join(id)
+    }
+
+    /// All files that are left of the attachment: records, sockets, data, addresses.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for directory in ["shared", "data/records/net", "ipam/net"] {
+            let entries = std::fs::read_dir(self.base.join(directory));
+            found.extend(entries.into_iter().flatten().map(|entry| entry.unwrap().path()));
+        }
+        let kept = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name != "lock" && !name.starts_with("last_reserved_ip")
+        };
+        found.retain(kept);
+        found
+    }
+}
+
+/// Runs the plugin with nothing but these variables.
+pub(crate) fn plugin(vars: &[(&str, &str)], input: &str) -> Answer {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
+        .env_clear()
+        .envs(vars.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Answer {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}

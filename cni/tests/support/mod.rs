@@ -1,0 +1,26 @@
+//! What tests of this crate share: databases of Open vSwitch of their own, and a stand-in for the
+//! vswitch.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+pub(crate) mod call;
+#[cfg(feature = "ovs")]
+pub(crate) mod vswitch;
+
+#[cfg(feature = "ovs")]
+pub(crate) mod ovsdb;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for something that must come to pass.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
