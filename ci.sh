@@ -34,7 +34,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
 # Debian packages of the real peers and of the tools that tests run.
-PACKAGES=(dpdk dpdk-dev librte-meta-net valgrind)
+PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind)
 HUGEPAGES=512
 
 setup() {

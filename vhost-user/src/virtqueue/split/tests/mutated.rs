@@ -63,6 +63,7 @@ fn received_packets_stay_within_bounds_while_memory_is_mutated() {
     let features = RingFeatures { rx_offloads: true, indirect: true, ..RingFeatures::default() };
     let (mut driver, mut rx) = Setup { features, ..Setup::new(16) }.rx();
     let mut buffer = vec![0; 1 << 16];
+    let mut received = 0;
     while_mutated(&mut driver, |driver| {
         for _ in 0..ROUNDS {
             if driver.published.wrapping_sub(driver.used_index()) <= 8 {
@@ -74,6 +75,7 @@ fn received_packets_stay_within_bounds_while_memory_is_mutated() {
                 rx = driver.rx_from(driver.used_index());
                 continue;
             };
+            received += burst.len();
             for packet in burst.packets() {
                 let (len, offload) = (packet.len(), packet.offload());
                 assert!(len > 0);
@@ -87,7 +89,7 @@ fn received_packets_stay_within_bounds_while_memory_is_mutated() {
             }
         }
     });
-    assert!(rx.stats().packets > 0);
+    assert!(received > 0);
 }
 
 #[test]
