@@ -140,7 +140,9 @@ impl RxSide {
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
         batch.clear();
         self.ring.check()?;
-        let wanted = max.min(self.chains.len());
+        // Not beyond the ring, however the driver moves its flags meanwhile.
+        let size = usize::from(self.ring.table.slots());
+        let wanted = max.min(self.chains.len()).min(size);
         let plain = self.take_plain(batch, wanted);
         if self.offloads {
             let stats = &mut self.stats;

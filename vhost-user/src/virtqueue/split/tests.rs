@@ -12,3 +12,4 @@ mod transmit;
 pub(super) use super::*;
 pub(crate) use driver::{DATA, Driver, GUEST, Setup, frame};
 pub(super) use driver::{receive, send};
+pub(crate) use mutated::AtTheEnd;

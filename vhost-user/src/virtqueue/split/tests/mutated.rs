@@ -20,6 +20,15 @@ impl Dice {
     }
 }
 
+/// Sets a flag when it goes, also by a panic: the other thread must not run for ever.
+pub(crate) struct AtTheEnd<'f>(pub(crate) &'f AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work` while another thread writes nonsense into the ring, its descriptors, tables and
 /// headers.
 fn while_mutated(driver: &mut Driver, work: impl FnOnce(&mut Driver)) {
@@ -40,8 +49,8 @@ fn while_mutated(driver: &mut Driver, work: impl FnOnce(&mut Driver)) {
                 file.write_all_at(&[byte], at).unwrap();
             }
         });
+        let _done = AtTheEnd(&done);
         work(driver);
-        done.store(true, Ordering::Relaxed);
     });
 }
 
