@@ -232,7 +232,7 @@ fn add_killed_at_any_time_is_collected_by_gc_and_by_del() {
     gc["cni.dev/valid-attachments"] = json!([]);
     for round in 0..40 {
         runtime.container = format!("container-{round:04}");
-        runtime.add_killed_after(Duration::from_micros(1000 * round));
+        runtime.killed_after("ADD", Duration::from_micros(1000 * round));
         if round % 2 == 0 {
             runtime.call_with("GC", &gc).ok();
         } else {
@@ -288,4 +288,17 @@ fn result_of_the_plugin_before_is_passed_on() {
     assert_eq!(result["ips"][1]["interface"], 2);
     runtime.call("DEL").ok();
     nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn del_killed_at_any_time_is_finished_by_the_next_one() {
+    let Some(ovsdb) = start_with_host_local("del_killed_at_any_time") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0").with_host_local();
+    for round in 0..30 {
+        runtime.container = format!("container-{round:04}");
+        runtime.call("ADD").ok();
+        runtime.killed_after("DEL", Duration::from_micros(700 * round));
+        runtime.call("DEL").ok();
+        nothing_left(&ovsdb, &runtime);
+    }
 }
