@@ -232,12 +232,73 @@ fn add_killed_at_any_time_is_collected_by_gc_and_by_del() {
     gc["cni.dev/valid-attachments"] = json!([]);
     for round in 0..40 {
         runtime.container = format!("container-{round:04}");
-        runtime.add_killed_after(Duration::from_micros(1000 * round));
+        runtime.killed_after("ADD", Duration::from_micros(1000 * round));
         if round % 2 == 0 {
             runtime.call_with("GC", &gc).ok();
         } else {
             runtime.call("DEL").ok();
         }
+        nothing_left(&ovsdb, &runtime);
+    }
+}
+
+#[test]
+fn many_containers_at_once_get_different_addresses_and_leave_nothing() {
+    let Some(ovsdb) = start_with_host_local("many_containers_at_once") else { return };
+    let mut addresses: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|worker| {
+                let mut runtime = runtime(&ovsdb, "1.0.0").with_host_local();
+                scope.spawn(move || {
+                    let mut addresses = Vec::new();
+                    for round in 0..5 {
+                        runtime.container = format!("c{worker}-{round}");
+                        let result = runtime.call("ADD").ok().json();
+                        addresses.push(result["ips"][0]["address"].as_str().unwrap().to_owned());
+                    }
+                    for round in 0..5 {
+                        runtime.container = format!("c{worker}-{round}");
+                        runtime.call("DEL").ok();
+                    }
+                    addresses
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 40);
+    nothing_left(&ovsdb, &runtime(&ovsdb, "1.0.0"));
+}
+
+#[test]
+fn result_of_the_plugin_before_is_passed_on() {
+    let Some(ovsdb) = start_with_host_local("result_of_the_plugin_before") else { return };
+    let runtime = runtime(&ovsdb, "1.0.0").with_host_local();
+    let mut conf = runtime.conf.clone();
+    conf["prevResult"] = json!({
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "eth0", "sandbox": "/n"}],
+        "ips": [{"address": "192.0.2.1/24", "interface": 0}],
+    });
+    let result = runtime.call_with("ADD", &conf).ok().json();
+    assert_eq!(result["interfaces"].as_array().unwrap().len(), 3);
+    assert_eq!(result["ips"][0]["interface"], 0);
+    assert_eq!(result["ips"][1]["interface"], 2);
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn del_killed_at_any_time_is_finished_by_the_next_one() {
+    let Some(ovsdb) = start_with_host_local("del_killed_at_any_time") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0").with_host_local();
+    for round in 0..30 {
+        runtime.container = format!("container-{round:04}");
+        runtime.call("ADD").ok();
+        runtime.killed_after("DEL", Duration::from_micros(700 * round));
+        runtime.call("DEL").ok();
         nothing_left(&ovsdb, &runtime);
     }
 }

@@ -71,13 +71,13 @@ impl Runtime {
         self.call_with(verb, &self.conf)
     }
 
-    /// Begins an ADD and kills it after a while, together with the delegate that it may be running.
-    pub(crate) fn add_killed_after(&self, delay: std::time::Duration) {
+    /// Begins a verb and kills it after a while, together with the delegate that it may be running.
+    pub(crate) fn killed_after(&self, verb: &str, delay: std::time::Duration) {
         let netns = self.base.join("netns");
         std::fs::write(&netns, "").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
             .env_clear()
-            .env("CNI_COMMAND", "ADD")
+            .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_IFNAME", "net1")
             .env("CNI_NETNS", netns)
@@ -127,7 +127,11 @@ impl Runtime {
         }
         let kept = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            name != "lock" && !name.starts_with("last_reserved_ip")
+            // host-local makes the file of an address before it writes into it: killed in between, it
+            // leaves an empty one that it does not know again.
+            let torn = (name.starts_with("10.9.") || name.starts_with("fd09:"))
+                && path.metadata().unwrap().len() == 0;
+            name != "lock" && !name.starts_with("last_reserved_ip") && !torn
         };
         found.retain(kept);
         found
