@@ -1,6 +1,6 @@
 //! Forwarding from any port to any port.
 
-use super::{PacketRx, PacketTx, PushError};
+use super::{PacketRx, PacketTx, PushError, RxBurst, TxBurst};
 use crate::error::QueueError;
 use thiserror::Error;
 
@@ -46,26 +46,43 @@ pub fn forward(
     if burst.is_empty() {
         return Ok(Forwarded::default());
     }
-    let mut out = match tx.tx_burst(burst.slots()) {
-        Ok(out) => out,
-        Err(error) => {
-            burst.release(0);
-            return Err(ForwardError::Tx(error));
+    // Mostly packets take as many slots there as here. Where they take more, the first one may find
+    // too few, and is tried again with all that there are.
+    let mut slots = burst.slots();
+    loop {
+        let mut out = match tx.tx_burst(slots) {
+            Ok(out) => out,
+            Err(error) => {
+                burst.release(0);
+                return Err(ForwardError::Tx(error));
+            }
+        };
+        let got_all = out.free() == slots;
+        let done = move_packets(&mut burst, &mut out);
+        if done == Forwarded::default() && got_all {
+            slots = usize::MAX;
+            continue;
         }
-    };
-    let mut done = Forwarded { packets: out.exchange(&mut burst), dropped: 0 };
-    if done.packets == 0 {
-        for packet in burst.packets() {
-            match out.push_packet(&packet) {
-                Ok(()) => done.packets += 1,
-                Err(PushError::Full) => break,
-                Err(PushError::TooLong { .. } | PushError::Offload | PushError::Empty) => {
-                    done.dropped += 1
-                }
+        out.commit();
+        burst.release(done.packets + done.dropped);
+        return Ok(done);
+    }
+}
+
+/// Moves packets until one finds no room.
+fn move_packets(burst: &mut RxBurst<'_>, out: &mut TxBurst<'_>) -> Forwarded {
+    let mut done = Forwarded { packets: out.exchange(burst), dropped: 0 };
+    if done.packets > 0 {
+        return done;
+    }
+    for packet in burst.packets() {
+        match out.push_packet(&packet) {
+            Ok(()) => done.packets += 1,
+            Err(PushError::Full) => break,
+            Err(PushError::TooLong { .. } | PushError::Offload | PushError::Empty) => {
+                done.dropped += 1;
             }
         }
     }
-    out.commit();
-    burst.release(done.packets + done.dropped);
-    Ok(done)
+    done
 }

@@ -295,6 +295,19 @@ fn forwarding_drops_what_the_other_port_cannot_carry() {
 }
 
 #[test]
+fn packet_that_takes_more_slots_on_the_other_port_is_forwarded_alone() {
+    let mut setup = Setup::new(4);
+    setup.params.buffer_size = 2048;
+    setup.memory.buffer_size = 2048;
+    let (mut from, mut to) = (setup.connect(), Pair::new(4));
+    let long = frame(2000, 5);
+    assert_eq!(send(&mut from.client.tx[0], std::slice::from_ref(&long)), 1);
+    let done = forward(&mut from.server.rx[0], &mut to.client.tx[0], 64).unwrap();
+    assert_eq!((done.packets, done.dropped), (1, 0), "one slot there, eight here");
+    assert_eq!(receive(&mut to.server.rx[0]), [long]);
+}
+
+#[test]
 fn two_clients_on_one_pool_exchange_buffers_without_a_copy() {
     let pool = Arc::new(Pool::new(64, 256, Backing::Pages).unwrap());
     let mut setup = Setup::new(3);
