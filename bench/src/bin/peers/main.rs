@@ -6,6 +6,7 @@
 mod bound;
 mod cases;
 mod contender;
+mod hold;
 mod line_up;
 mod report;
 mod rounds;
@@ -29,6 +30,8 @@ enum Command {
     Memif(Options),
     /// Looks for the fastest raw ring, for several shapes, and prints what was tried
     Raw(Options),
+    /// One memif link for some seconds, for a profiler
+    Hold(hold::Hold),
     /// One side of a pair; started by the others
     #[command(hide = true)]
     Worker {
@@ -78,5 +81,6 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Memif(options) => cases::run_memif(&options),
         Command::Raw(options) => bound::run_raw(&options),
+        Command::Hold(hold) => hold::run(&hold),
     }
 }
