@@ -1,12 +1,12 @@
 //! What a driver is told.
 
-use crate::address::SocketAddress;
 use crate::control::{Limits, Mode};
 use crate::error::ConfigError;
 use crate::queue::{ClientMemoryConfig, DataConfig};
-use crate::socket::SocketOptions;
 use crate::wire::{LOG2_RING_SIZE_MAX, Name, REGIONS_MAX, RINGS_MAX, Secret};
+pub use ringport::retry::Reconnect;
 use ringport::scm::PeerCredentials;
+use ringport::socket::{SocketAddress, SocketOptions};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,28 +150,6 @@ impl ClientConfig {
             });
         }
         Ok(())
-    }
-}
-
-/// What a client does when it has no link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconnect {
-    /// Nothing: one attempt, one link.
-    Never,
-    /// Tries again, waiting twice as long each time, less a random part of up to a half, so that many
-    /// clients do not return to a restarted server in step.
-    Backoff {
-        /// First wait.
-        initial: Duration,
-        /// Longest wait. A link that lasted longer than this starts again from `initial`.
-        max: Duration,
-    },
-}
-
-impl Default for Reconnect {
-    /// From 100 ms to 3 s, which is VPP's own interval: each attempt stops its workers for a moment.
-    fn default() -> Self {
-        Self::Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(3) }
     }
 }
 

@@ -10,6 +10,8 @@ pub use crate::control::{PeerIncompatible, PeerMisbehaved};
 use crate::control::{Refusal, Role};
 use crate::queue::LayoutError;
 use crate::wire::{Disconnect, MESSAGE_LEN, Message, Reason};
+use ringport::error::CallError;
+use ringport::socket::{AddressError, SocketError};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -143,6 +145,28 @@ impl From<PeerIncompatible> for ControlError {
     }
 }
 
+impl From<CallError> for ControlError {
+    fn from(CallError { operation, source }: CallError) -> Self {
+        Self::Io { operation, source }
+    }
+}
+
+impl From<AddressError> for ControlError {
+    fn from(error: AddressError) -> Self {
+        Self::Config(error.into())
+    }
+}
+
+impl From<SocketError> for ControlError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Call(call) => call.into(),
+            SocketError::Address(address) => address.into(),
+            other => Self::Io { operation: "open the socket", source: io::Error::other(other) },
+        }
+    }
+}
+
 impl From<Disconnect> for ControlError {
     fn from(Disconnect { code, text }: Disconnect) -> Self {
         Self::Rejected { code, text }
@@ -170,22 +194,9 @@ pub enum ConfigError {
     /// A secret contains a NUL byte, at which peers stop comparing.
     #[error("secret contains a NUL byte")]
     SecretWithNul,
-    /// A socket address is too long for the kernel.
-    #[error("socket address {address:?} of {len} bytes, at most {limit} fit")]
-    AddressTooLong {
-        /// Address given.
-        address: String,
-        /// Its length, in bytes.
-        len: usize,
-        /// Longest one, in bytes.
-        limit: usize,
-    },
-    /// A socket address is empty, or contains a NUL byte.
-    #[error("socket address {address:?} is empty or contains a NUL byte")]
-    BadAddress {
-        /// Address given.
-        address: String,
-    },
+    /// A socket address, or a socket given to us, cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// A port string names another protocol.
     #[error("port string {given:?} does not start with \"memif:\"")]
     NotMemif {
@@ -259,16 +270,5 @@ pub enum ConfigError {
     UnknownId {
         /// The id.
         id: u32,
-    },
-    /// A socket given to us is not of the kind that memif uses.
-    #[error("socket is not of type SOCK_SEQPACKET")]
-    NotSeqpacket,
-    /// A running server, or a file that is no socket, has the address.
-    #[error("socket address {address:?}: {why}")]
-    AddressTaken {
-        /// The address.
-        address: String,
-        /// What is there.
-        why: &'static str,
     },
 }

@@ -31,19 +31,16 @@
 //! [`Client::from_socket`] or [`Listener::adopt`]).
 #![forbid(unsafe_code)]
 
-pub mod address;
 pub mod config;
 pub mod control;
 pub mod driver;
 pub mod error;
 pub mod port_string;
 pub mod queue;
-mod socket;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 pub mod wire;
 
-pub use address::SocketAddress;
 pub use config::{ClientConfig, InterfaceConfig, ListenerConfig, PortConfig};
 pub use control::{CacheLine, Direction, Mode, Offer, RegionOffer, RingOffer, Role, RunParameters};
 pub use driver::{Client, DownReason, Event, EventKind, Link, Listener, Port};
@@ -51,7 +48,7 @@ pub use error::{ConfigError, ControlError};
 pub use queue::{
     BufferSpacing, ClientMemoryConfig, DataConfig, LayoutError, Queues, RxMode, RxQueue, TxQueue,
 };
-pub use socket::SocketOptions;
+pub use ringport::socket::{AddressError, SocketAddress, SocketOptions};
 
 /// The forwarder of the project's README, compiled.
 #[cfg(doctest)]

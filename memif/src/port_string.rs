@@ -1,6 +1,6 @@
 //! Ports as text: `memif:/run/vpp/memif.sock,role=client,id=0`.
 //!
-//! After `memif:` comes the socket's [address](crate::address), then `key=value` items, separated by
+//! After `memif:` comes the socket's [address](crate::SocketAddress), then `key=value` items, separated by
 //! commas. Neither an address nor a value can contain a comma.
 //!
 //! | key | role | value | default |

@@ -185,7 +185,7 @@ fn server_that_stalls_at_any_step_meets_the_deadline() {
     let place = Place::new();
     let listener = raw_listener(&place.path);
     for steps in 0..=5 {
-        let timeout = Duration::from_millis(60);
+        let timeout = Duration::from_millis(300);
         let config = ClientConfig { handshake_timeout: timeout, ..once(0) };
         let mut client = Client::connect(place.address(), config).unwrap();
         let peer = RawPeer::accept(&listener, &mut client);

@@ -16,7 +16,7 @@ fn shared_mappings() -> usize {
 
 fn server(place: &Place) -> Listener {
     let config = ListenerConfig {
-        handshake_timeout: Duration::from_millis(20),
+        handshake_timeout: Duration::from_millis(200),
         ..ListenerConfig::default()
     };
     let mut server = Listener::bind(&place.address(), config).unwrap();
@@ -27,7 +27,7 @@ fn server(place: &Place) -> Listener {
 fn client(place: &Place) -> Client {
     let config = ClientConfig {
         reconnect: Reconnect::Never,
-        handshake_timeout: Duration::from_millis(20),
+        handshake_timeout: Duration::from_millis(200),
         ..ClientConfig::new(0)
     };
     Client::connect(place.address(), config).unwrap()

@@ -11,8 +11,8 @@ use ringport_memif::control::{Limits, Refusal};
 use ringport_memif::error::PeerMisbehaved;
 use ringport_memif::wire::{AddRing, Disconnect, Message, Secret};
 use ringport_memif::{
-    Client, ClientConfig, ControlError, DownReason, EventKind, InterfaceConfig, Listener,
-    ListenerConfig, Mode, SocketAddress,
+    AddressError, Client, ClientConfig, ConfigError, ControlError, DownReason, EventKind,
+    InterfaceConfig, Listener, ListenerConfig, Mode, SocketAddress,
 };
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -420,7 +420,7 @@ fn interfaces_are_checked_and_unique() {
     let mut server = listener(&place, ListenerConfig::default(), &[0]);
     assert!(matches!(
         server.add_interface(InterfaceConfig::new(0)),
-        Err(ControlError::Config(ringport_memif::ConfigError::DuplicateId { id: 0 }))
+        Err(ControlError::Config(ConfigError::DuplicateId { id: 0 }))
     ));
     let limits = Limits { c2s_rings: 256, ..Limits::default() };
     let error = server.add_interface(InterfaceConfig { limits, ..InterfaceConfig::new(1) });
@@ -481,7 +481,7 @@ fn abstract_sockets_and_adopted_connections() {
     let mut server = Listener::bind(&address, ListenerConfig::default()).unwrap();
     assert!(matches!(
         Listener::bind(&address, ListenerConfig::default()),
-        Err(ControlError::Config(ringport_memif::ConfigError::AddressTaken { .. }))
+        Err(ControlError::Config(ConfigError::Address(AddressError::Taken { .. })))
     ));
     server.add_interface(InterfaceConfig::new(0)).unwrap();
     server.add_interface(InterfaceConfig::new(1)).unwrap();

@@ -5,7 +5,7 @@ mod driver_support;
 
 use driver_support::*;
 use nix::poll::{PollFd, PollFlags, poll};
-use ringport_memif::{ConfigError, ControlError, DownReason, EventKind, Port};
+use ringport_memif::{AddressError, ConfigError, ControlError, DownReason, EventKind, Port};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn other_socket_options_are_refused() {
     let _first = server(&place, 0).unwrap();
     let text = format!("memif:{},role=server,id=1,socket-mode=0600", place.path.display());
     match Port::open(&text) {
-        Err(ControlError::Config(ConfigError::AddressTaken { why, .. })) => {
+        Err(ControlError::Config(ConfigError::Address(AddressError::Taken { why, .. }))) => {
             assert!(why.contains("another mode"), "{why}");
         }
         other => panic!("{other:?}"),

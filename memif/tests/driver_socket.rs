@@ -5,7 +5,9 @@ mod driver_support;
 
 use driver_support::*;
 use ringport_memif::wire::Message;
-use ringport_memif::{ConfigError, ControlError, Listener, ListenerConfig, SocketOptions};
+use ringport_memif::{
+    AddressError, ConfigError, ControlError, Listener, ListenerConfig, SocketOptions,
+};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
@@ -18,7 +20,7 @@ fn bind(place: &Place) -> Result<Listener, ControlError> {
 #[track_caller]
 fn check_taken(result: Result<Listener, ControlError>, expected: &str) {
     match result {
-        Err(ControlError::Config(ConfigError::AddressTaken { why, .. })) => {
+        Err(ControlError::Config(ConfigError::Address(AddressError::Taken { why, .. }))) => {
             assert_eq!(why, expected);
         }
         other => panic!("{other:?}"),

@@ -1,6 +1,30 @@
-//! Why a queue stopped.
+//! Why a queue stopped, and system calls that failed.
 
+use nix::errno::Errno;
+use std::io;
 use thiserror::Error;
+
+/// The operating system refused a call.
+#[derive(Debug, Error)]
+#[error("{operation} failed")]
+pub struct CallError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl CallError {
+    /// Turns the error of `operation` into this.
+    pub fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { operation, source }
+    }
+
+    /// As [`io`](Self::io), for an error number.
+    pub fn errno(operation: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { operation, source: errno.into() }
+    }
+}
 
 /// Why a queue delivers or takes no more packets.
 ///

@@ -9,6 +9,8 @@
 //! | [`shm`] | shared memory: creation, checks on a peer's memory, the SIGBUS guard, ring words and tables |
 //! | [`ring`] | free-running indices, credits, publication, doorbell suppression |
 //! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
+//! | [`socket`] | UNIX sockets: addresses, connecting, listening, the socket file's life |
+//! | [`reactor`], [`retry`] | what control sides wait with, and when they try again |
 //! | [`scm`] | file descriptors over UNIX sockets, none lost, none leaked |
 //! | [`copy`] | the copy kernels: the only way payload enters or leaves shared memory |
 //! | [`pool`] | packet memory that we own and lend to peers |
@@ -34,8 +36,14 @@ pub mod offload;
 #[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]
+pub mod reactor;
+#[cfg(not(loom))]
+pub mod retry;
+#[cfg(not(loom))]
 pub mod scm;
 #[cfg(not(loom))]
 pub mod shm;
+#[cfg(not(loom))]
+pub mod socket;
 #[cfg(not(loom))]
 pub mod stats;

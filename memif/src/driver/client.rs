@@ -1,21 +1,19 @@
 //! The client role: connects, shares memory, and does so again when the link is gone.
 
 mod attempt;
-mod retry;
 
 use super::connection::Connection;
 use super::event::{DownReason, Event, LinkParameters};
-use super::reactor::{Interest, Reactor};
-use super::turn::{self, Driver, Token};
-use crate::address::SocketAddress;
+use super::token::Token;
 use crate::config::ClientConfig;
 use crate::control::ClientMachine;
 use crate::error::ControlError;
 use crate::queue::ClientMemory;
-use crate::socket::check_socket;
 use crate::wire::{Hello, Reason};
-use retry::Retry;
 use ringport::link::LinkState;
+use ringport::reactor::{self, Driver, Interest, Reactor};
+use ringport::retry::Retry;
+use ringport::socket::{SocketAddress, SocketKind, check_socket};
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -79,7 +77,7 @@ impl Client {
     /// # Errors
     /// [`ConfigError`](crate::ConfigError) and [`ControlError::Io`].
     pub fn from_socket(socket: OwnedFd, config: ClientConfig) -> Result<Self, ControlError> {
-        check_socket(socket.as_fd())?;
+        check_socket(socket.as_fd(), SocketKind::SeqPacket)?;
         let mut client = Self::new(None, config)?;
         client.start(socket)?;
         client.rearm()?;
@@ -93,7 +91,7 @@ impl Client {
     /// # Errors
     /// [`ControlError::Io`] when waiting itself fails. What goes wrong with the server is an event.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, ControlError> {
-        turn::poll(self, timeout)
+        Ok(reactor::poll(self, timeout)?)
     }
 
     /// Disconnects for good; `reason` is what the server is told. A link goes down with
@@ -132,11 +130,13 @@ impl Client {
 
     fn rearm(&self) -> Result<(), ControlError> {
         let now = self.has_event().then(Instant::now);
-        self.reactor.set_timer(now.or_else(|| self.next_deadline()))
+        Ok(self.reactor.set_timer(now.or_else(|| self.next_deadline()))?)
     }
 }
 
 impl Driver for Client {
+    type Event = Event;
+
     fn reactor(&self) -> &Reactor {
         &self.reactor
     }

@@ -1,10 +1,10 @@
 //! One socket and its machine.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::reactor::Interest;
 use crate::control::{ClientEvent, ClientMachine, Incoming, Outgoing, ServerEvent, ServerMachine};
 use crate::error::ControlError;
 use crate::wire::{MESSAGE_LEN, Reason};
+use ringport::reactor::Interest;
 use ringport::scm::{self, PeerCredentials};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -4,15 +4,14 @@ mod clients;
 
 use super::connection::Connection;
 use super::event::{DownReason, Event};
-use super::reactor::{Interest, Reactor};
-use super::turn::{self, Driver, Token};
-use crate::address::SocketAddress;
+use super::token::Token;
 use crate::config::{InterfaceConfig, ListenerConfig};
 use crate::control::{Refusal, ServerMachine};
 use crate::error::{ConfigError, ControlError};
-use crate::socket::{ListenSocket, check_socket};
 use crate::wire::{Name, Reason};
 use ringport::link::LinkState;
+use ringport::reactor::{self, Driver, Interest, Reactor};
+use ringport::socket::{ListenSocket, SocketAddress, SocketKind, check_socket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -78,11 +77,11 @@ impl Listener {
     /// removed again when the listener is dropped.
     ///
     /// # Errors
-    /// [`ConfigError::AddressTaken`] when a server listens there or a file that is no socket is in
+    /// [`AddressError::Taken`](crate::AddressError::Taken) when a server listens there or a file that is no socket is in
     /// the way, and [`ControlError::Io`].
     pub fn bind(address: &SocketAddress, config: ListenerConfig) -> Result<Self, ControlError> {
         let mut listener = Self::detached(config)?;
-        let socket = ListenSocket::bind(address, &listener.config.socket)?;
+        let socket = ListenSocket::bind(address, SocketKind::SeqPacket, &listener.config.socket)?;
         listener.reactor.add(socket.as_fd(), Token::Listener.encode(), Interest::Read)?;
         listener.socket = Some(socket);
         Ok(listener)
@@ -151,9 +150,9 @@ impl Listener {
     /// namespace. It counts and is treated like one of our own.
     ///
     /// # Errors
-    /// [`ConfigError::NotSeqpacket`] and [`ControlError::Io`].
+    /// [`AddressError::WrongKind`](crate::AddressError::WrongKind) and [`ControlError::Io`].
     pub fn adopt(&mut self, socket: OwnedFd) -> Result<(), ControlError> {
-        check_socket(socket.as_fd())?;
+        check_socket(socket.as_fd(), SocketKind::SeqPacket)?;
         self.start(socket)?;
         self.rearm()
     }
@@ -163,16 +162,18 @@ impl Listener {
     /// # Errors
     /// [`ControlError::Io`] when waiting itself fails. What goes wrong with a client is an event.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, ControlError> {
-        turn::poll(self, timeout)
+        Ok(reactor::poll(self, timeout)?)
     }
 
     fn rearm(&self) -> Result<(), ControlError> {
         let now = self.has_event().then(Instant::now);
-        self.reactor.set_timer(now.or_else(|| self.next_deadline()))
+        Ok(self.reactor.set_timer(now.or_else(|| self.next_deadline()))?)
     }
 }
 
 impl Driver for Listener {
+    type Event = Event;
+
     fn reactor(&self) -> &Reactor {
         &self.reactor
     }

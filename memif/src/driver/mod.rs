@@ -15,9 +15,8 @@ mod connection;
 mod event;
 mod listener;
 mod port;
-mod reactor;
 mod shared;
-mod turn;
+mod token;
 
 pub use client::Client;
 pub use event::{DownReason, Event, EventKind, Link, LinkParameters, PeerInfo};

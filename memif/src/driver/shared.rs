@@ -5,13 +5,12 @@
 
 use super::event::Event;
 use super::listener::Listener;
-use super::reactor::{Interest, Reactor};
-use crate::address::SocketAddress;
 use crate::config::{InterfaceConfig, ListenerConfig};
-use crate::error::{ConfigError, ControlError};
-use crate::socket::SocketOptions;
+use crate::error::ControlError;
 use crate::wire::Reason;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use ringport::reactor::{Interest, Reactor};
+use ringport::socket::{AddressError, SocketAddress, SocketOptions};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -72,7 +71,8 @@ impl ServerPort {
             Some(_) => {
                 let why =
                     "a port of this process listens there with another mode, owner or backlog";
-                return Err(ConfigError::AddressTaken { address: address.to_string(), why }.into());
+                let address = address.to_string();
+                return Err(AddressError::Taken { address, why }.into());
             }
             None => SharedSocket::bind(address, config)?,
         };

@@ -4,13 +4,13 @@ use super::{Attempt, Client, Offered, Up};
 use crate::control::{ClientEvent, ClientIdentity, ClientMachine, RunParameters};
 use crate::driver::connection::{Connection, Step};
 use crate::driver::event::{DownReason, Event, Link, LinkParameters, PeerInfo};
-use crate::driver::reactor::Interest;
-use crate::driver::turn::Token;
+use crate::driver::token::Token;
 use crate::error::ControlError;
 use crate::queue::ClientMemory;
-use crate::socket::connect_to;
 use crate::wire::{Hello, Name, Reason, VERSION};
 use ringport::link::LinkState;
+use ringport::reactor::Interest;
+use ringport::socket::{SocketKind, connect_to};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +38,9 @@ impl Client {
         let Some(address) = &self.address else {
             return;
         };
-        let started = connect_to(address).and_then(|socket| self.start(socket));
+        let started = connect_to(address, SocketKind::SeqPacket)
+            .map_err(ControlError::from)
+            .and_then(|socket| self.start(socket));
         if let Err(error) = started {
             self.events.push_back(Event::refused(Some(self.config.id), error));
             self.retry.schedule(Instant::now());

@@ -6,13 +6,13 @@ use crate::control::{
 };
 use crate::driver::connection::{Connection, Step};
 use crate::driver::event::{DownReason, Event, Link, LinkParameters, PeerInfo};
-use crate::driver::reactor::Interest;
-use crate::driver::turn::Token;
+use crate::driver::token::Token;
 use crate::error::ControlError;
 use crate::queue::server_queues;
-use crate::socket::ListenSocket;
 use crate::wire::{Name, Reason};
 use ringport::link::LinkState;
+use ringport::reactor::Interest;
+use ringport::socket::ListenSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,10 @@
-//! An epoll set with one timer in it.
+//! An epoll set with one timer in it, and the loop that control sides run on it.
 
-use crate::error::ControlError;
+mod turn;
+
+pub use turn::{Driver, poll};
+
+use crate::error::CallError;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
@@ -14,62 +18,74 @@ const TIMER: u64 = u64::MAX;
 /// Most descriptors reported by one wait.
 const BATCH: usize = 32;
 
+/// An epoll set with one timer.
 #[derive(Debug)]
-pub(super) struct Reactor {
+pub struct Reactor {
     epoll: Epoll,
     timer: TimerFd,
 }
 
 /// What to wait for on a descriptor. Errors and hang-ups are always reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interest {
+pub enum Interest {
+    /// For neither.
     Nothing,
+    /// Something to read.
     Read,
+    /// Room to write.
     Write,
 }
 
 impl Reactor {
-    pub(super) fn new() -> Result<Self, ControlError> {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// When the limit of open files is reached.
+    pub fn new() -> Result<Self, CallError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(ControlError::errno("epoll_create"))?;
+            .map_err(CallError::errno("epoll_create"))?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
-            .map_err(ControlError::errno("timerfd_create"))?;
+            .map_err(CallError::errno("timerfd_create"))?;
         let reactor = Self { epoll, timer };
         reactor.add(reactor.timer.as_fd(), TIMER, Interest::Read)?;
         Ok(reactor)
     }
 
-    pub(super) fn add(
-        &self,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        interest: Interest,
-    ) -> Result<(), ControlError> {
+    /// Adds a descriptor; `token` is what [`wait`](Self::wait) calls it by, and not `u64::MAX`.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), CallError> {
         self.epoll
             .add(fd, EpollEvent::new(interest.flags(), token))
-            .map_err(ControlError::errno("epoll_ctl"))
+            .map_err(CallError::errno("epoll_ctl"))
     }
 
-    pub(super) fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) {
+    /// Changes what is waited for on a descriptor in the set.
+    pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) {
         let mut event = EpollEvent::new(interest.flags(), token);
         // The descriptor is in the set, so this cannot fail.
         let _ = self.epoll.modify(fd, &mut event);
     }
 
-    pub(super) fn remove(&self, fd: BorrowedFd<'_>) {
+    /// Takes a descriptor out of the set.
+    pub fn remove(&self, fd: BorrowedFd<'_>) {
         // As above. Closing alone would not do: the descriptor may have been duplicated.
         let _ = self.epoll.delete(fd);
     }
 
     /// Waits until something is ready or `until` has come; `None` waits for ever.
     /// Returns the tokens of what is ready, which may be none.
-    pub(super) fn wait(&self, until: Option<Instant>) -> Result<Vec<u64>, ControlError> {
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub fn wait(&self, until: Option<Instant>) -> Result<Vec<u64>, CallError> {
         let mut events = [EpollEvent::empty(); BATCH];
         let count = match self.epoll.wait(&mut events, timeout_until(until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(ControlError::errno("epoll_wait")(errno)),
+            Err(errno) => return Err(CallError::errno("epoll_wait")(errno)),
         };
         Ok(events
             .iter()
@@ -80,7 +96,10 @@ impl Reactor {
     }
 
     /// Makes the set readable at `when`, at once when that has passed, and not by time if `None`.
-    pub(super) fn set_timer(&self, when: Option<Instant>) -> Result<(), ControlError> {
+    ///
+    /// # Errors
+    /// When the kernel refuses the timer.
+    pub fn set_timer(&self, when: Option<Instant>) -> Result<(), CallError> {
         let set = match when {
             Some(when) => {
                 let left = when.saturating_duration_since(Instant::now());
@@ -89,7 +108,7 @@ impl Reactor {
             }
             None => self.timer.unset(),
         };
-        set.map_err(ControlError::errno("timerfd_settime"))
+        set.map_err(CallError::errno("timerfd_settime"))
     }
 }
 

@@ -1,15 +1,18 @@
-//! The loop that both drivers run in `poll`.
+//! The loop that every driver runs in its `poll`.
 
-use super::event::Event;
-use super::reactor::Reactor;
-use crate::error::ControlError;
+use super::Reactor;
+use crate::error::CallError;
 use std::time::{Duration, Instant};
 
 /// A driver as [`poll`] sees it.
-pub(super) trait Driver {
+pub trait Driver {
+    /// What is reported.
+    type Event;
+    /// What is waited on.
     fn reactor(&self) -> &Reactor;
     /// The oldest event not yet reported.
-    fn next_event(&mut self) -> Option<Event>;
+    fn next_event(&mut self) -> Option<Self::Event>;
+    /// Whether there is such an event.
     fn has_event(&self) -> bool;
     /// Deals with one descriptor that is ready.
     fn on_ready(&mut self, token: u64);
@@ -21,41 +24,18 @@ pub(super) trait Driver {
     fn is_finished(&self) -> bool;
 }
 
-/// The descriptors that belong to one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    Listener,
-    Socket(u64),
-    Wake(u64),
-}
-
-impl Token {
-    pub(super) fn encode(self) -> u64 {
-        match self {
-            Self::Listener => 0,
-            Self::Socket(key) => key << 1,
-            Self::Wake(key) => (key << 1) | 1,
-        }
-    }
-
-    pub(super) fn decode(token: u64) -> Self {
-        match (token >> 1, token & 1) {
-            (0, _) => Self::Listener,
-            (key, 0) => Self::Socket(key),
-            (key, _) => Self::Wake(key),
-        }
-    }
-}
-
 /// Rounds past the time given: enough to finish what is ready, not enough for a flood of peers to
 /// keep the caller.
 const LATE_TURNS_MAX: u32 = 64;
 
 /// Runs `driver` until there is an event, or `timeout` has passed; `None` waits for ever.
-pub(super) fn poll(
-    driver: &mut impl Driver,
+///
+/// # Errors
+/// When waiting itself fails.
+pub fn poll<D: Driver>(
+    driver: &mut D,
     timeout: Option<Duration>,
-) -> Result<Option<Event>, ControlError> {
+) -> Result<Option<D::Event>, CallError> {
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut late_turns = 0;
     loop {

@@ -1,6 +1,7 @@
-//! Where a memif socket is.
+//! Where a UNIX socket is.
 
-use crate::error::{ConfigError, ControlError};
+use super::{AddressError, SocketError};
+use crate::error::CallError;
 use nix::sys::socket::UnixAddr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,7 @@ use std::str::FromStr;
 /// in a NUL and an abstract name starts with one.
 pub const ADDRESS_MAX: usize = 107;
 
-/// Address of a memif socket.
+/// Address of a UNIX socket.
 ///
 /// As text: a path, or `@name` or `abstract:name` for an abstract socket, which has no file and
 /// belongs to the network namespace.
@@ -25,40 +26,40 @@ pub enum SocketAddress {
 
 impl SocketAddress {
     /// The kernel's form. The length of an abstract address covers the name and nothing behind it,
-    /// as VPP, libmemif and DPDK have it.
-    pub(crate) fn to_unix(&self) -> Result<UnixAddr, ControlError> {
+    /// as VPP, libmemif, DPDK and QEMU have it.
+    pub(super) fn to_unix(&self) -> Result<UnixAddr, SocketError> {
         self.check()?;
         let address = match self {
             Self::Path(path) => UnixAddr::new(path),
             Self::Abstract(name) => UnixAddr::new_abstract(name.as_bytes()),
         };
-        address.map_err(ControlError::errno("socket address"))
+        Ok(address.map_err(CallError::errno("socket address"))?)
     }
 
     /// Checks that the kernel takes the address.
     ///
     /// # Errors
-    /// [`ConfigError::AddressTooLong`] and [`ConfigError::BadAddress`].
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// [`AddressError::TooLong`] and [`AddressError::Bad`].
+    pub fn check(&self) -> Result<(), AddressError> {
         let bytes = match self {
             Self::Path(path) => path.as_os_str().as_bytes(),
             Self::Abstract(name) => name.as_bytes(),
         };
         let (len, limit) = (bytes.len(), ADDRESS_MAX);
         if len == 0 || bytes.contains(&0) {
-            return Err(ConfigError::BadAddress { address: self.to_string() });
+            return Err(AddressError::Bad { address: self.to_string() });
         }
         if len > limit {
-            return Err(ConfigError::AddressTooLong { address: self.to_string(), len, limit });
+            return Err(AddressError::TooLong { address: self.to_string(), len, limit });
         }
         Ok(())
     }
 }
 
 impl FromStr for SocketAddress {
-    type Err = ConfigError;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         let name = text.strip_prefix('@').or_else(|| text.strip_prefix("abstract:"));
         let address = match name {
             Some(name) => Self::Abstract(name.to_owned()),
@@ -95,13 +96,13 @@ mod tests {
     fn too_long_names_value_and_limit() {
         let path = format!("/{}", "p".repeat(107));
         let error = path.parse::<SocketAddress>().unwrap_err();
-        assert_eq!(error, ConfigError::AddressTooLong { address: path, len: 108, limit: 107 });
+        assert_eq!(error, AddressError::TooLong { address: path, len: 108, limit: 107 });
         let longest: SocketAddress = format!("/{}", "p".repeat(106)).parse().unwrap();
         assert!(longest.to_unix().is_ok());
         let longest: SocketAddress = format!("@{}", "p".repeat(107)).parse().unwrap();
         assert!(longest.to_unix().is_ok());
-        assert!(matches!("".parse::<SocketAddress>(), Err(ConfigError::BadAddress { .. })));
-        assert!(matches!("@".parse::<SocketAddress>(), Err(ConfigError::BadAddress { .. })));
+        assert!(matches!("".parse::<SocketAddress>(), Err(AddressError::Bad { .. })));
+        assert!(matches!("@".parse::<SocketAddress>(), Err(AddressError::Bad { .. })));
     }
 
     #[test]

@@ -1,20 +1,44 @@
-//! When a client tries again.
+//! When the side that connects tries again.
 
-use crate::config::Reconnect;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+/// What the side that connects does when it has no link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Nothing: one attempt, one link.
+    Never,
+    /// Tries again, waiting twice as long each time, less a random part of up to a half, so that many
+    /// do not return to a restarted peer in step.
+    Backoff {
+        /// First wait.
+        initial: Duration,
+        /// Longest wait. A link that lasted longer than this starts again from `initial`.
+        max: Duration,
+    },
+}
+
+impl Default for Reconnect {
+    /// From 100 ms to 3 s, which is VPP's own interval.
+    fn default() -> Self {
+        Self::Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(3) }
+    }
+}
+
 /// The next attempt, and how long to wait for the one after.
 #[derive(Debug)]
-pub(super) struct Retry {
+pub struct Retry {
     policy: Reconnect,
     /// The next wait.
     wait: Duration,
-    pub(super) at: Option<Instant>,
+    /// When; `None` while none is planned.
+    pub at: Option<Instant>,
 }
 
 impl Retry {
-    pub(super) fn new(policy: Reconnect) -> Self {
+    /// No attempt is planned.
+    #[must_use]
+    pub fn new(policy: Reconnect) -> Self {
         let wait = match policy {
             Reconnect::Never => Duration::ZERO,
             Reconnect::Backoff { initial, .. } => initial,
@@ -23,7 +47,7 @@ impl Retry {
     }
 
     /// Forgets past failures, unless the link failed as fast as it came.
-    pub(super) fn link_lasted(&mut self, time: Duration) {
+    pub fn link_lasted(&mut self, time: Duration) {
         if let Reconnect::Backoff { initial, max } = self.policy
             && time > max
         {
@@ -31,7 +55,8 @@ impl Retry {
         }
     }
 
-    pub(super) fn schedule(&mut self, now: Instant) {
+    /// Plans the next attempt, if there is to be one.
+    pub fn schedule(&mut self, now: Instant) {
         if let Reconnect::Backoff { max, .. } = self.policy {
             self.at = now.checked_add(jitter(self.wait));
             self.wait = self.wait.saturating_mul(2).min(max);
