@@ -4,6 +4,7 @@ use crate::control::{Limits, Mode};
 use crate::error::ConfigError;
 use crate::queue::{ClientMemoryConfig, DataConfig};
 use crate::wire::{LOG2_RING_SIZE_MAX, Name, REGIONS_MAX, RINGS_MAX, Secret};
+use ringport::port_string::{ItemError, check_range};
 pub use ringport::retry::Reconnect;
 use ringport::scm::PeerCredentials;
 use ringport::socket::{SocketAddress, SocketOptions};
@@ -78,7 +79,8 @@ impl InterfaceConfig {
         check_range("regions", limits.regions, 1, REGIONS_MAX)?;
         check_range("c2s", limits.c2s_rings, 1, RINGS_MAX)?;
         check_range("s2c", limits.s2c_rings, 1, RINGS_MAX)?;
-        check_range("log2-ring-size", limits.log2_ring_size, 1, LOG2_RING_SIZE_MAX)
+        check_range("log2-ring-size", limits.log2_ring_size, 1, LOG2_RING_SIZE_MAX)?;
+        Ok(())
     }
 }
 
@@ -142,12 +144,13 @@ impl ClientConfig {
         if let Reconnect::Backoff { initial, max } = self.reconnect
             && (initial.is_zero() || initial > max)
         {
-            return Err(ConfigError::OutOfRange {
+            return Err(ItemError::OutOfRange {
                 key: "reconnect",
                 value: millis(initial),
                 min: 1,
                 max: millis(max),
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -227,20 +230,7 @@ impl PortConfig {
     }
 }
 
-pub(crate) fn check_range<T: Copy + Into<u64>>(
-    key: &'static str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<(), ConfigError> {
-    let (value, min, max) = (value.into(), min.into(), max.into());
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::OutOfRange { key, value, min, max })
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -7,10 +7,11 @@
 
 pub use crate::control::{PeerIncompatible, PeerMisbehaved};
 
-use crate::control::{Refusal, Role};
+use crate::control::Refusal;
 use crate::queue::LayoutError;
 use crate::wire::{Disconnect, MESSAGE_LEN, Message, Reason};
 use ringport::error::CallError;
+use ringport::port_string::ItemError;
 use ringport::socket::{AddressError, SocketError};
 use std::error::Error;
 use std::fmt;
@@ -203,62 +204,9 @@ pub enum ConfigError {
         /// What was given.
         given: String,
     },
-    /// A port string has an item that is not `key=value`.
-    #[error("{item:?} is not key=value")]
-    NotKeyValue {
-        /// The item.
-        item: String,
-    },
-    /// A port string has a key that means nothing.
-    #[error("unknown key {key:?}")]
-    UnknownKey {
-        /// The key.
-        key: String,
-    },
-    /// A port string lacks a key.
-    #[error("key {key} is missing: expected {expected}")]
-    MissingKey {
-        /// The key.
-        key: &'static str,
-        /// What it takes.
-        expected: &'static str,
-    },
-    /// A port string sets a key twice.
-    #[error("key {key} given twice")]
-    DuplicateKey {
-        /// The key.
-        key: &'static str,
-    },
-    /// A port string sets a key that the role does not have.
-    #[error("key {key} means nothing with role={role}")]
-    NotForRole {
-        /// The key.
-        key: &'static str,
-        /// The role.
-        role: Role,
-    },
-    /// A value is not one of those that a key takes.
-    #[error("{key}={value}: expected {expected}")]
-    BadValue {
-        /// The key.
-        key: &'static str,
-        /// What was given.
-        value: String,
-        /// What it takes.
-        expected: &'static str,
-    },
-    /// A number is out of range.
-    #[error("{key}={value} is out of range {min} to {max}")]
-    OutOfRange {
-        /// What the number sets.
-        key: &'static str,
-        /// What was given.
-        value: u64,
-        /// Smallest one.
-        min: u64,
-        /// Largest one.
-        max: u64,
-    },
+    /// An item of a port string, or a number in a configuration, cannot work.
+    #[error(transparent)]
+    Item(#[from] ItemError),
     /// An interface with this id exists already.
     #[error("interface id {id} exists already")]
     DuplicateId {

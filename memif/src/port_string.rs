@@ -34,23 +34,21 @@ mod values;
 
 use crate::config::{
     BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, ClientConfig, InterfaceConfig, ListenerConfig, PortConfig,
-    Reconnect, RoleConfig,
+    RoleConfig,
 };
 use crate::control::Role;
 use crate::error::ConfigError;
 use crate::queue::DataConfig;
 use crate::wire::{LOG2_RING_SIZE_MAX, Name, RINGS_MAX, Secret};
+use ringport::port_string::{ItemError, Items, Key, POLICIES, choice, duration, number};
 use std::str::FromStr;
-use values::{
-    BACKINGS, CACHE_LINES, MODES, POLICIES, ROLES, RX_MODES, SPACINGS, choice, duration, number,
-    octal, ring_size, waits,
-};
+use values::{BACKINGS, CACHE_LINES, MODES, ROLES, RX_MODES, SPACINGS, ring_size};
 
 /// What every port string of this crate starts with.
 pub const SCHEME: &str = "memif:";
 
 /// Every key, and the role that it is for.
-const KEYS: [(&str, Option<Role>); 25] = [
+const KEYS: [Key; 25] = [
     ("role", None),
     ("id", None),
     ("secret", None),
@@ -67,15 +65,15 @@ const KEYS: [(&str, Option<Role>); 25] = [
     ("chain-max", None),
     ("policy", None),
     ("timeout", None),
-    ("buffer-size", Some(Role::Client)),
-    ("headroom", Some(Role::Client)),
-    ("spacing", Some(Role::Client)),
-    ("memory", Some(Role::Client)),
-    ("reconnect", Some(Role::Client)),
-    ("socket-mode", Some(Role::Server)),
-    ("socket-uid", Some(Role::Server)),
-    ("socket-gid", Some(Role::Server)),
-    ("pending-max", Some(Role::Server)),
+    ("buffer-size", Some("client")),
+    ("headroom", Some("client")),
+    ("spacing", Some("client")),
+    ("memory", Some("client")),
+    ("reconnect", Some("client")),
+    ("socket-mode", Some("server")),
+    ("socket-uid", Some("server")),
+    ("socket-gid", Some("server")),
+    ("pending-max", Some("server")),
 ];
 
 impl FromStr for PortConfig {
@@ -87,9 +85,9 @@ impl FromStr for PortConfig {
             .ok_or_else(|| ConfigError::NotMemif { given: text.to_owned() })?;
         let (address, items) = rest.split_once(',').unwrap_or((rest, ""));
         let address = address.parse()?;
-        let items = Items::parse(items)?;
-        let role = items.required("role", ROLES.1, |key, value| choice(key, value, &ROLES))?;
-        items.check_role(role)?;
+        let items = PortItems(Items::parse(items, &KEYS)?);
+        let role = items.0.required("role", ROLES.1, |key, value| choice(key, value, &ROLES))?;
+        items.0.check_role(role.name())?;
         let role = match role {
             Role::Server => RoleConfig::Server(items.listener()?, items.interface()?),
             Role::Client => RoleConfig::Client(items.client()?),
@@ -98,58 +96,30 @@ impl FromStr for PortConfig {
     }
 }
 
-/// The `key=value` items of one string; each key once.
-struct Items<'a>(Vec<(&'static str, &'a str)>);
+/// The items of one string.
+struct PortItems<'a>(Items<'a>);
 
-impl<'a> Items<'a> {
-    fn parse(text: &'a str) -> Result<Self, ConfigError> {
-        let mut items: Vec<(&'static str, &'a str)> = Vec::new();
-        for item in text.split(',').filter(|item| !item.is_empty()) {
-            let (key, value) = item
-                .split_once('=')
-                .ok_or_else(|| ConfigError::NotKeyValue { item: item.to_owned() })?;
-            let (key, _) = KEYS
-                .iter()
-                .find(|(known, _)| *known == key)
-                .ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned() })?;
-            if items.iter().any(|(given, _)| given == key) {
-                return Err(ConfigError::DuplicateKey { key });
-            }
-            items.push((key, value));
-        }
-        Ok(Self(items))
-    }
-
-    fn check_role(&self, role: Role) -> Result<(), ConfigError> {
-        for &(key, only) in &KEYS {
-            if only.is_some_and(|only| only != role) && self.text(key).is_some() {
-                return Err(ConfigError::NotForRole { key, role });
-            }
-        }
-        Ok(())
-    }
-
+impl PortItems<'_> {
     fn listener(&self) -> Result<ListenerConfig, ConfigError> {
         let mut config = ListenerConfig::default();
-        self.set(&mut config.name, "name", name)?;
-        self.set(&mut config.handshake_timeout, "timeout", duration)?;
-        self.set(&mut config.pending_max, "pending-max", |key, value| number(key, value, 1, 4096))?;
-        self.set(&mut config.socket.mode, "socket-mode", |key, value| octal(key, value).map(Some))?;
-        let id = |key, value: &str| number(key, value, 0, u32::MAX).map(Some);
-        self.set(&mut config.socket.uid, "socket-uid", id)?;
-        self.set(&mut config.socket.gid, "socket-gid", id)?;
+        self.0.set(&mut config.name, "name", name)?;
+        self.0.set(&mut config.handshake_timeout, "timeout", duration)?;
+        self.0.set(&mut config.pending_max, "pending-max", |key, value| {
+            number(key, value, 1, 4096)
+        })?;
+        self.0.socket(&mut config.socket)?;
         Ok(config)
     }
 
     fn interface(&self) -> Result<InterfaceConfig, ConfigError> {
         let mut config = InterfaceConfig::new(self.id()?);
-        self.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
-        self.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
-        self.set(&mut config.if_name, "if-name", name)?;
+        self.0.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
+        self.0.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
+        self.0.set(&mut config.if_name, "if-name", name)?;
         let limits = &mut config.limits;
         self.rings(&mut limits.c2s_rings, &mut limits.s2c_rings)?;
         self.log2_ring_size(&mut limits.log2_ring_size)?;
-        self.set(&mut limits.cache_line, "cache-line", |key, value| {
+        self.0.set(&mut limits.cache_line, "cache-line", |key, value| {
             choice(key, value, &CACHE_LINES).map(Some)
         })?;
         self.data(&mut config.data)?;
@@ -158,93 +128,62 @@ impl<'a> Items<'a> {
 
     fn client(&self) -> Result<ClientConfig, ConfigError> {
         let mut config = ClientConfig::new(self.id()?);
-        self.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
-        self.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
-        self.set(&mut config.name, "name", name)?;
-        self.set(&mut config.if_name, "if-name", name)?;
+        self.0.set(&mut config.mode, "mode", |key, value| choice(key, value, &MODES))?;
+        self.0.set(&mut config.secret, "secret", |_, value| Secret::new(value.as_bytes()))?;
+        self.0.set(&mut config.name, "name", name)?;
+        self.0.set(&mut config.if_name, "if-name", name)?;
         self.rings(&mut config.c2s_rings, &mut config.s2c_rings)?;
         self.log2_ring_size(&mut config.log2_ring_size)?;
         let memory = &mut config.memory;
-        self.set(&mut memory.cache_line, "cache-line", |key, value| {
+        self.0.set(&mut memory.cache_line, "cache-line", |key, value| {
             choice(key, value, &CACHE_LINES)
         })?;
-        self.set(&mut memory.buffer_size, "buffer-size", |key, value| {
+        self.0.set(&mut memory.buffer_size, "buffer-size", |key, value| {
             number(key, value, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)
         })?;
-        self.set(&mut memory.headroom, "headroom", |key, value| number(key, value, 0, 4096))?;
-        self.set(&mut memory.spacing, "spacing", |key, value| choice(key, value, &SPACINGS))?;
-        self.set(&mut memory.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;
+        self.0.set(&mut memory.headroom, "headroom", |key, value| number(key, value, 0, 4096))?;
+        self.0.set(&mut memory.spacing, "spacing", |key, value| choice(key, value, &SPACINGS))?;
+        self.0.set(&mut memory.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;
         self.data(&mut config.data)?;
-        self.set(&mut config.reconnect, "reconnect", |key, value| match value {
-            "never" => Ok(Reconnect::Never),
-            _ => waits(key, value).map(|(initial, max)| Reconnect::Backoff { initial, max }),
-        })?;
-        self.set(&mut config.handshake_timeout, "timeout", duration)?;
+        self.0.reconnect(&mut config.reconnect)?;
+        self.0.set(&mut config.handshake_timeout, "timeout", duration)?;
         Ok(config)
     }
 
-    fn id(&self) -> Result<u32, ConfigError> {
+    fn id(&self) -> Result<u32, ItemError> {
         let mut id = 0;
-        self.set(&mut id, "id", |key, value| number(key, value, 0, u32::MAX))?;
+        self.0.set(&mut id, "id", |key, value| number(key, value, 0, u32::MAX))?;
         Ok(id)
     }
 
-    fn rings(&self, c2s: &mut u16, s2c: &mut u16) -> Result<(), ConfigError> {
+    fn rings(&self, c2s: &mut u16, s2c: &mut u16) -> Result<(), ItemError> {
         let count = |key, value: &str| number(key, value, 1, RINGS_MAX);
-        self.set(c2s, "rings", count)?;
-        self.set(s2c, "rings", count)?;
-        self.set(c2s, "c2s", count)?;
-        self.set(s2c, "s2c", count)
+        self.0.set(c2s, "rings", count)?;
+        self.0.set(s2c, "rings", count)?;
+        self.0.set(c2s, "c2s", count)?;
+        self.0.set(s2c, "s2c", count)
     }
 
-    fn log2_ring_size(&self, log2: &mut u8) -> Result<(), ConfigError> {
-        if self.text("ring-size").is_some() && self.text("log2-ring-size").is_some() {
-            return Err(ConfigError::DuplicateKey { key: "ring-size" });
+    fn log2_ring_size(&self, log2: &mut u8) -> Result<(), ItemError> {
+        if self.0.text("ring-size").is_some() && self.0.text("log2-ring-size").is_some() {
+            return Err(ItemError::DuplicateKey { key: "ring-size" });
         }
-        self.set(log2, "ring-size", ring_size)?;
+        self.0.set(log2, "ring-size", ring_size)?;
         let number = |key, value: &str| number(key, value, 1, LOG2_RING_SIZE_MAX);
-        self.set(log2, "log2-ring-size", number)
+        self.0.set(log2, "log2-ring-size", number)
     }
 
-    fn data(&self, config: &mut DataConfig) -> Result<(), ConfigError> {
-        self.set(&mut config.rx_mode, "rx-mode", |key, value| choice(key, value, &RX_MODES))?;
-        self.set(&mut config.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
-        self.set(&mut config.chain_max, "chain-max", |key, value| number(key, value, 1, 16384))
-    }
-
-    /// Replaces `field` if `key` was given.
-    fn set<T>(
-        &self,
-        field: &mut T,
-        key: &'static str,
-        parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
-    ) -> Result<(), ConfigError> {
-        if let Some(value) = self.text(key) {
-            *field = parse(key, value)?;
-        }
-        Ok(())
-    }
-
-    fn required<T>(
-        &self,
-        key: &'static str,
-        expected: &'static str,
-        parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
-        let value = self.text(key).ok_or(ConfigError::MissingKey { key, expected })?;
-        parse(key, value)
-    }
-
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().find(|(given, _)| *given == key).map(|(_, value)| *value)
+    fn data(&self, config: &mut DataConfig) -> Result<(), ItemError> {
+        self.0.set(&mut config.rx_mode, "rx-mode", |key, value| choice(key, value, &RX_MODES))?;
+        self.0.set(&mut config.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
+        self.0.set(&mut config.chain_max, "chain-max", |key, value| number(key, value, 1, 16384))
     }
 }
 
 /// A name that is too long would silently be another one.
-fn name(key: &'static str, value: &str) -> Result<Name, ConfigError> {
+fn name(key: &'static str, value: &str) -> Result<Name, ItemError> {
     if value.is_empty() || value.len() > Name::CAPACITY {
-        let expected = "1 to 31 bytes";
-        return Err(ConfigError::BadValue { key, value: value.to_owned(), expected });
+        return Err(ItemError::bad(key, value, "1 to 31 bytes"));
     }
     Ok(Name::new(value))
 }

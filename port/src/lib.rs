@@ -11,6 +11,7 @@
 //! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
 //! | [`socket`] | UNIX sockets: addresses, connecting, listening, the socket file's life |
 //! | [`reactor`], [`retry`] | what control sides wait with, and when they try again |
+//! | [`port_string`] | what port strings of all protocols have in common |
 //! | [`scm`] | file descriptors over UNIX sockets, none lost, none leaked |
 //! | [`copy`] | the copy kernels: the only way payload enters or leaves shared memory |
 //! | [`pool`] | packet memory that we own and lend to peers |
@@ -35,6 +36,8 @@ pub mod link;
 pub mod offload;
 #[cfg(not(loom))]
 pub mod pool;
+#[cfg(not(loom))]
+pub mod port_string;
 #[cfg(not(loom))]
 pub mod reactor;
 #[cfg(not(loom))]

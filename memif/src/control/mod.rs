@@ -110,12 +110,20 @@ impl fmt::Display for Direction {
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// As port strings have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Server => "server",
             Self::Client => "client",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

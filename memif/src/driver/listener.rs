@@ -107,7 +107,7 @@ impl Listener {
     /// Adds an interface that clients may take.
     ///
     /// # Errors
-    /// [`ConfigError::DuplicateId`], and [`ConfigError::OutOfRange`] for limits that the protocol
+    /// [`ConfigError::DuplicateId`], and [`ConfigError::Item`] for limits that the protocol
     /// does not have.
     pub fn add_interface(&mut self, config: InterfaceConfig) -> Result<(), ControlError> {
         config.check()?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Reconnect;
 use crate::control::{CacheLine, Mode};
 use crate::queue::{BufferSpacing, RxMode};
 use ringport::shm::{Backing, MemoryPolicy};
