@@ -1,126 +1,63 @@
 //! testpmd's command line.
 
+mod memif;
+mod vhost;
+mod virtio_user;
+
+pub use memif::{MemifArgs, MemifRole};
+pub use vhost::VhostArgs;
+pub use virtio_user::VirtioUserArgs;
+
 use crate::peers::free_hugepages_mb;
-use std::path::{Path, PathBuf};
 
 /// Longest piece of a generated packet, in bytes: DPDK's buffers hold 2048, less headroom.
 const PIECE_MAX: u16 = 1800;
 /// `RTE_ETH_TX_OFFLOAD_MULTI_SEGS`.
 const TX_OFFLOAD_MULTI_SEGS: &str = "0x8000";
 
-/// Which side of a memif link testpmd is.
+/// Who waits for the other at a UNIX socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemifRole {
-    /// Listens.
-    Server,
-    /// Connects; the server must listen already.
-    Client,
+enum SocketRole {
+    Listens,
+    Connects,
 }
 
-/// A memif port of testpmd.
+/// A port of testpmd.
 #[derive(Debug, Clone)]
-pub struct MemifArgs {
-    role: MemifRole,
-    socket: PathBuf,
-    id: u32,
-    log2_ring_size: u8,
-    buffer_size: u16,
-    zero_copy: bool,
-    secret: Option<String>,
-    mac: Option<String>,
+pub(super) enum PortArgs {
+    Memif(MemifArgs),
+    VirtioUser(VirtioUserArgs),
+    Vhost(VhostArgs),
+    /// As DPDK writes it.
+    Other(String),
 }
 
-impl MemifArgs {
-    /// A server listening at `socket`: id 0, rings of 2^10, buffers of 2048 bytes.
-    #[must_use]
-    pub fn server(socket: impl AsRef<Path>) -> Self {
-        Self::new(MemifRole::Server, socket.as_ref())
-    }
-
-    /// A client that connects to `socket`: id 0, rings of 2^10, buffers of 2048 bytes.
-    #[must_use]
-    pub fn client(socket: impl AsRef<Path>) -> Self {
-        Self::new(MemifRole::Client, socket.as_ref())
-    }
-
-    /// In a role named at run time.
-    #[must_use]
-    pub fn new(role: MemifRole, socket: &Path) -> Self {
-        Self {
-            role,
-            socket: socket.to_owned(),
-            id: 0,
-            log2_ring_size: 10,
-            buffer_size: 2048,
-            zero_copy: false,
-            secret: None,
-            mac: None,
+impl PortArgs {
+    /// As DPDK writes it, for the port `number` of testpmd, which uses so many queue pairs.
+    fn to_vdev(&self, number: usize, queues: u16) -> String {
+        match self {
+            Self::Memif(memif) => memif.to_vdev(number),
+            Self::VirtioUser(driver) => driver.to_vdev(number, queues),
+            Self::Vhost(device) => device.to_vdev(number, queues),
+            Self::Other(vdev) => vdev.clone(),
         }
     }
 
-    /// The interface id on the socket.
-    #[must_use]
-    pub fn id(mut self, id: u32) -> Self {
-        self.id = id;
-        self
-    }
-
-    /// Ring size; a server's is the most it accepts.
-    #[must_use]
-    pub fn log2_ring_size(mut self, log2: u8) -> Self {
-        self.log2_ring_size = log2;
-        self
-    }
-
-    /// Buffer size, in bytes; a server's means nothing.
-    #[must_use]
-    pub fn buffer_size(mut self, bytes: u16) -> Self {
-        self.buffer_size = bytes;
-        self
-    }
-
-    /// Shares DPDK's own buffers with the server instead of copying (client only; hugepages).
-    #[must_use]
-    pub fn zero_copy(mut self) -> Self {
-        self.zero_copy = true;
-        self
-    }
-
-    /// The secret that both sides must name.
-    #[must_use]
-    pub fn secret(mut self, secret: impl Into<String>) -> Self {
-        self.secret = Some(secret.into());
-        self
-    }
-
-    /// The port's MAC address.
-    #[must_use]
-    pub fn mac(mut self, mac: impl Into<String>) -> Self {
-        self.mac = Some(mac.into());
-        self
-    }
-
-    fn to_vdev(&self, number: usize) -> String {
-        let role = match self.role {
-            MemifRole::Server => "server",
-            MemifRole::Client => "client",
-        };
-        let mut vdev = format!(
-            "net_memif{number},role={role},id={},socket={},socket-abstract=no,bsize={},rsize={}",
-            self.id,
-            self.socket.display(),
-            self.buffer_size,
-            self.log2_ring_size,
-        );
-        let options = [
-            ("zero-copy", self.zero_copy.then(|| "yes".to_owned())),
-            ("secret", self.secret.clone()),
-            ("mac", self.mac.clone()),
-        ];
-        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-            vdev += &format!(",{name}={value}");
+    /// Whether another process maps DPDK's own memory.
+    fn shares_memory(&self) -> bool {
+        match self {
+            Self::Memif(memif) => memif.shares_memory(),
+            Self::VirtioUser(_) => true,
+            Self::Vhost(_) | Self::Other(_) => false,
         }
-        vdev
+    }
+
+    /// What DPDK's environment layer must be told for this port.
+    fn eal_args(&self) -> &'static [&'static str] {
+        match self {
+            Self::VirtioUser(driver) => driver.eal_args(),
+            _ => &[],
+        }
     }
 }
 
@@ -158,8 +95,8 @@ impl Mode {
 /// Everything that becomes the command line.
 #[derive(Debug, Clone)]
 pub(super) struct Arguments {
-    pub(super) memifs: Vec<MemifArgs>,
-    pub(super) vdevs: Vec<String>,
+    /// In the order of their numbers.
+    pub(super) ports: Vec<PortArgs>,
     pub(super) mode: Mode,
     pub(super) queues: u16,
     pub(super) txpkts: Vec<u16>,
@@ -176,8 +113,7 @@ pub(super) struct Arguments {
 impl Default for Arguments {
     fn default() -> Self {
         Self {
-            memifs: Vec::new(),
-            vdevs: Vec::new(),
+            ports: Vec::new(),
             mode: Mode::default(),
             queues: 1,
             txpkts: Vec::new(),
@@ -211,29 +147,34 @@ impl Arguments {
         // Two lcores on one CPU: the first one only waits, the second one forwards.
         let lcores = format!("0@{0},1@{0}", self.core);
         let memory = self.memory.to_string();
-        let mut line: Vec<String> = [
-            "--no-pci",
-            "--in-memory",
-            "-m",
-            &memory,
-            "--file-prefix",
-            prefix,
-            "--lcores",
-            &lcores,
-        ]
-        .map(String::from)
-        .into();
-        let enough = || free_hugepages_mb() >= u64::from(self.memory);
-        if !self.hugepages.unwrap_or_else(enough) {
-            line.push("--no-huge".into());
-        }
-        if self.memifs.iter().any(|memif| memif.zero_copy) {
-            line.push("--single-file-segments".into());
-        }
-        let memifs = self.memifs.iter().enumerate().map(|(number, memif)| memif.to_vdev(number));
-        line.extend(memifs.chain(self.vdevs.iter().cloned()).map(|vdev| format!("--vdev={vdev}")));
+        let mut line: Vec<String> =
+            ["--no-pci", "-m", &memory, "--file-prefix", prefix, "--lcores", &lcores]
+                .map(String::from)
+                .into();
+        line.extend(self.memory_part().iter().copied().map(String::from));
+        line.extend(self.ports.iter().flat_map(PortArgs::eal_args).copied().map(String::from));
+        let ports = self.ports.iter().enumerate();
+        line.extend(ports.map(|(n, port)| format!("--vdev={}", port.to_vdev(n, self.queues))));
         line.extend(self.eal.iter().cloned());
         line
+    }
+
+    /// Memory that leaves no files, and that a peer can map if it has to. Seen with 22.11:
+    ///
+    /// * A file for each hugepage, which is the default, is too many for a vhost-user memory table:
+    ///   virtio_user logs "Failed to set memory table", and the port stays "up" and drops
+    ///   everything. One file for all segments serves.
+    /// * Without hugepages DPDK's memory is one memfd as it is, and virtio_user works on it; only
+    ///   `--in-memory` is then refused ("--legacy-mem is not compatible with --in-memory").
+    fn memory_part(&self) -> &'static [&'static str] {
+        let enough = || free_hugepages_mb() >= u64::from(self.memory);
+        if !self.hugepages.unwrap_or_else(enough) {
+            &["--no-huge"]
+        } else if self.ports.iter().any(PortArgs::shares_memory) {
+            &["--in-memory", "--single-file-segments"]
+        } else {
+            &["--in-memory"]
+        }
     }
 
     fn app_part(&self) -> Vec<String> {

@@ -68,6 +68,26 @@ fn command_line_names_the_memif_port() {
 }
 
 #[test]
+fn command_line_names_the_ports_of_a_vhost_user_pair() {
+    let driver = VirtioUserArgs::server("/tmp/s").data_path(DataPath::PackedVector);
+    let driver = Testpmd::new().virtio_user(driver.mac("02:00:00:00:00:01")).hugepages(true);
+    let line = driver.args.to_command_line("p").join(" ");
+    let vdev = "--vdev=net_virtio_user0,path=/tmp/s,queues=1,queue_size=1024,server=1,packed_vq=1,\
+                mrg_rxbuf=0,in_order=1,vectorized=1,mac=02:00:00:00:00:01";
+    let eal = ["--in-memory --single-file-segments", "--force-max-simd-bitwidth=512", "init:debug"];
+    for part in eal.into_iter().chain([vdev]) {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let device = Testpmd::new().vhost(VhostArgs::server("/tmp/a")).queues(2).hugepages(false);
+    let device = device.vhost(VhostArgs::client("/tmp/b").queue_pairs(4));
+    let line = device.args.to_command_line("p").join(" ");
+    let vdevs = "--vdev=net_vhost0,iface=/tmp/a,client=0,queues=2 \
+                 --vdev=net_vhost1,iface=/tmp/b,client=1,queues=4";
+    assert!(line.contains(vdevs) && line.contains("--no-huge"), "{line}");
+    assert!(!line.contains("--in-memory"), "DPDK refuses it without hugepages: {line}");
+}
+
+#[test]
 fn generator_and_receiver_start_run_and_stop() {
     let Some(_peer) = require_peer("generator_and_receiver_start_run_and_stop", "dpdk-testpmd")
     else {
