@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`peers`] | starting, pausing, sampling and stopping DPDK's testpmd; tests that skip loudly without it |
+//! | [`interop`] | what the tests against real peers share: numbered frames, echo runs, tables |
 //! | [`raw_ring`] | the bound: the fastest ring between two processes that we can write |
 //! | [`frames`] | what is sent, and what a receiver checks |
 //! | [`shared`] | memory between the coordinator of a benchmark and its workers |
@@ -14,6 +15,7 @@
 
 pub mod clock;
 pub mod frames;
+pub mod interop;
 pub mod loopback;
 pub mod peers;
 pub mod raw_ring;

@@ -87,7 +87,7 @@ impl FromStr for PortConfig {
         let address = address.parse()?;
         let items = PortItems(Items::parse(items, &KEYS)?);
         let role = items.0.required("role", ROLES.1, |key, value| choice(key, value, &ROLES))?;
-        items.0.check_role(role.name())?;
+        items.0.check_role("role", role.name())?;
         let role = match role {
             Role::Server => RoleConfig::Server(items.listener()?, items.interface()?),
             Role::Client => RoleConfig::Client(items.client()?),

@@ -38,16 +38,22 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// Nothing has arrived on `queue` yet.
+    #[must_use]
     pub fn new(queue: usize) -> Self {
         Self { queue, next: 0, expected: Vec::new(), got: Vec::new() }
     }
 
     /// Frames that arrived so far.
+    #[must_use]
     pub fn count(&self) -> u64 {
         self.next
     }
 
     /// Takes the next packet; `len_of` says how long it has to be.
+    ///
+    /// # Errors
+    /// How it differs from the one that is due.
     pub fn take(
         &mut self,
         packet: &RxPacket<'_>,

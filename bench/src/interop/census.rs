@@ -6,6 +6,7 @@ use std::fmt;
 /// Open descriptors and shared mappings of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
+    /// Open descriptors.
     pub fds: usize,
     /// What is mapped, shared, under which name.
     pub mappings: Vec<String>,
@@ -13,6 +14,7 @@ pub struct Census {
 
 impl Census {
     /// Counts now.
+    #[must_use]
     pub fn take() -> Self {
         let fds = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -25,6 +27,9 @@ impl Census {
     }
 
     /// Fails when there is more, or less, than when `self` was taken.
+    ///
+    /// # Errors
+    /// What there was, and what there is.
     pub fn compare(&self) -> Outcome {
         let now = Self::take();
         if now == *self { Ok(()) } else { Err(format!("before: {self}; after: {now}").into()) }
@@ -38,6 +43,7 @@ impl fmt::Display for Census {
 }
 
 /// Memory of this process that is in RAM, in kilobytes.
+#[must_use]
 pub fn resident_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();

@@ -9,6 +9,7 @@ use std::time::Instant;
 ///
 /// # Panics
 /// With all rows that failed, and why.
+#[expect(clippy::print_stdout, reason = "which rows ran is part of a test's output")]
 pub fn each_row<R>(rows: impl IntoIterator<Item = R>, mut run: impl FnMut(&R) -> Outcome)
 where
     R: Display,

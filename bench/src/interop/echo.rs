@@ -1,0 +1,248 @@
+//! Frames to a peer that sends everything back, each of them checked.
+
+use super::frames::{Checker, fill};
+use super::{Outcome, PATIENCE};
+use ringport::burst::{PacketRx, PacketTx};
+use std::time::{Duration, Instant};
+
+/// Frames that a run by time is planned for: more than any sends.
+const ENDLESS: u64 = u64::MAX;
+
+/// Most frames of an earlier link that a peer may have kept: two of testpmd's bursts.
+const STRANGERS_MAX: u64 = 64;
+
+/// A slot that the peer published without having written it: as long as the empty buffer was.
+#[derive(Debug, thiserror::Error)]
+#[error("queue {queue}: a slot that nobody wrote, where frame {due} was due")]
+pub struct Unwritten {
+    queue: usize,
+    due: u64,
+}
+
+/// How many frames to send, and how.
+#[derive(Debug, Clone)]
+pub struct EchoPlan<'a> {
+    /// Lengths, used in turn.
+    pub lens: &'a [usize],
+    /// Frames on each queue.
+    pub frames: u64,
+    /// Most slots in flight on each queue, both ways together.
+    pub slots_in_flight: usize,
+    /// Bytes of a slot of ours, to count slots by: the peer may have other ones.
+    pub slot: usize,
+    /// Sleep on the doorbell instead of polling.
+    pub sleeps: bool,
+}
+
+impl Default for EchoPlan<'_> {
+    fn default() -> Self {
+        Self { lens: &[64], frames: 10_000, slots_in_flight: 256, slot: 2048, sleeps: false }
+    }
+}
+
+impl EchoPlan<'_> {
+    fn len_of(&self, number: u64) -> usize {
+        let at = usize::try_from(number).unwrap_or_default() % self.lens.len();
+        self.lens[at]
+    }
+
+    fn slots_of(&self, number: u64) -> usize {
+        self.len_of(number).div_ceil(self.slot)
+    }
+}
+
+/// One queue pair in an echo run.
+struct Lane<'l> {
+    queue: usize,
+    rx: &'l mut dyn PacketRx,
+    tx: &'l mut dyn PacketTx,
+    sent: u64,
+    slots_out: usize,
+    checker: Checker,
+    buffer: Vec<u8>,
+    /// Frames that may still come before the first one of ours.
+    strangers_left: u64,
+}
+
+impl Lane<'_> {
+    fn is_done(&self, plan: &EchoPlan<'_>) -> bool {
+        self.checker.count() == plan.frames
+    }
+
+    fn send(&mut self, plan: &EchoPlan<'_>) -> Outcome {
+        if self.sent == plan.frames || self.slots_out >= plan.slots_in_flight {
+            return Ok(());
+        }
+        let mut burst = self.tx.tx_burst(256)?;
+        while self.sent < plan.frames {
+            let slots = plan.slots_of(self.sent);
+            if self.slots_out + slots > plan.slots_in_flight && self.slots_out > 0 {
+                break;
+            }
+            self.buffer.resize(plan.len_of(self.sent), 0);
+            fill(&mut self.buffer, self.queue, self.sent);
+            if burst.push(&self.buffer).is_err() {
+                break;
+            }
+            self.sent += 1;
+            self.slots_out += slots;
+        }
+        burst.commit();
+        Ok(())
+    }
+
+    fn receive(&mut self, plan: &EchoPlan<'_>) -> Outcome<bool> {
+        let burst = self.rx.rx_burst(64)?;
+        for packet in burst.packets() {
+            let number = self.checker.count();
+            if number == 0 && self.strangers_left > 0 {
+                let len = plan.len_of(0);
+                if self.checker.take(&packet, |_| len).is_err() {
+                    self.strangers_left -= 1;
+                } else {
+                    self.slots_out -= plan.slots_of(0);
+                }
+                continue;
+            }
+            if number == self.sent {
+                return Err(format!("queue {}: more frames than were sent", self.queue).into());
+            }
+            if packet.len() == plan.slot && !plan.lens.contains(&plan.slot) {
+                return Err(Unwritten { queue: self.queue, due: number }.into());
+            }
+            self.checker.take(&packet, |number| plan.len_of(number))?;
+            self.slots_out -= plan.slots_of(number);
+        }
+        Ok(!burst.is_empty())
+    }
+}
+
+/// Sends what `plan` says on all queues, and checks that all of it comes back on the same queue,
+/// whole, in order, and nothing else.
+///
+/// # Errors
+/// What came instead, or that nothing did.
+pub fn echo(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], plan: &EchoPlan<'_>) -> Outcome {
+    let mut lanes = lanes(rx, tx);
+    let mut moved = Instant::now();
+    while !lanes.iter().all(|lane| lane.is_done(plan)) {
+        if turn(&mut lanes, plan)? {
+            moved = Instant::now();
+        } else if moved.elapsed() > PATIENCE {
+            return Err(stuck(&lanes).into());
+        } else if plan.sleeps {
+            sleep_on_doorbells(&mut lanes)?;
+        }
+    }
+    nothing_more(&mut lanes)
+}
+
+/// As [`echo`], until `frames` came back in all, wherever the run is then: frames on their way are
+/// not waited for. Returns how many came before the first one that was sent here, which a peer that
+/// was in the middle of something when the last link ended may have kept: at most one burst each
+/// for receiving and sending.
+///
+/// # Errors
+/// As [`echo`].
+pub fn echo_some(
+    rx: &mut [impl PacketRx],
+    tx: &mut [impl PacketTx],
+    plan: &EchoPlan<'_>,
+    frames: u64,
+) -> Outcome<u64> {
+    let plan = EchoPlan { frames: ENDLESS, ..plan.clone() };
+    let mut lanes = lanes(rx, tx);
+    for lane in &mut lanes {
+        lane.strangers_left = STRANGERS_MAX;
+    }
+    let start = Instant::now();
+    while lanes.iter().map(|lane| lane.checker.count()).sum::<u64>() < frames {
+        turn(&mut lanes, &plan)?;
+        if start.elapsed() > PATIENCE {
+            return Err(stuck(&lanes).into());
+        }
+    }
+    Ok(lanes.iter().map(|lane| STRANGERS_MAX - lane.strangers_left.min(STRANGERS_MAX)).sum())
+}
+
+/// Sends and receives without a look at what comes, while the peer is leaving.
+///
+/// # Errors
+/// The link went down.
+pub fn pump(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], time: Duration) -> Outcome {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        for tx in tx.iter_mut() {
+            let mut burst = tx.tx_burst(32)?;
+            while burst.push(&[0xff; 60]).is_ok() {}
+            burst.commit();
+        }
+        for rx in rx.iter_mut() {
+            rx.rx_burst(256)?;
+        }
+    }
+    Ok(())
+}
+
+fn lanes<'l>(rx: &'l mut [impl PacketRx], tx: &'l mut [impl PacketTx]) -> Vec<Lane<'l>> {
+    let mut lanes: Vec<Lane<'l>> = Vec::new();
+    for (queue, (rx, tx)) in rx.iter_mut().zip(tx).enumerate() {
+        lanes.push(Lane {
+            queue,
+            rx,
+            tx,
+            sent: 0,
+            slots_out: 0,
+            checker: Checker::new(queue),
+            buffer: Vec::new(),
+            strangers_left: 0,
+        });
+    }
+    lanes
+}
+
+/// Sends and receives on all lanes; whether anything arrived.
+fn turn(lanes: &mut [Lane<'_>], plan: &EchoPlan<'_>) -> Outcome<bool> {
+    let mut moved = false;
+    for lane in lanes {
+        lane.send(plan)?;
+        moved |= lane.receive(plan)?;
+    }
+    Ok(moved)
+}
+
+fn stuck(lanes: &[Lane<'_>]) -> String {
+    let counts: Vec<_> = lanes.iter().map(|lane| (lane.checker.count(), lane.sent)).collect();
+    let stats: Vec<_> = lanes.iter().map(|lane| (lane.rx.stats(), lane.tx.stats())).collect();
+    format!("stuck with (received, sent) {counts:?}; {stats:?}")
+}
+
+/// Waits for the next packet of any lane, when all of them are armed and empty. Not while nothing is
+/// on its way: memif has no doorbell for slots that become free.
+fn sleep_on_doorbells(lanes: &mut [Lane<'_>]) -> Outcome {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    if lanes.iter().all(|lane| lane.slots_out == 0) {
+        return Ok(());
+    }
+    for lane in lanes.iter_mut() {
+        if lane.rx.arm()? {
+            return Ok(());
+        }
+    }
+    let mut fds: Vec<_> =
+        lanes.iter().map(|lane| PollFd::new(lane.rx.doorbell(), PollFlags::POLLIN)).collect();
+    if poll(&mut fds, PollTimeout::from(5000u16))? == 0 {
+        return Err("no doorbell in five seconds".into());
+    }
+    Ok(())
+}
+
+fn nothing_more(lanes: &mut [Lane<'_>]) -> Outcome {
+    std::thread::sleep(Duration::from_millis(2));
+    for lane in lanes {
+        if lane.receive(&EchoPlan::default())? {
+            return Err(format!("queue {}: frames that were never sent", lane.queue).into());
+        }
+    }
+    Ok(())
+}
