@@ -109,7 +109,7 @@ interop() {
 
 loom() {
     say loom
-    RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release -p ringport --test loom
+    RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release -p ringport --test loom --test loom_handover
 }
 
 fuzz() {

@@ -69,6 +69,22 @@ pub trait PacketTx: Send + Debug {
     /// [`QueueError`]: the link went down or the peer broke the contract. Repeated for ever.
     fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError>;
 
+    /// Asks the peer to ring the doorbell when there are more free slots, and returns whether there
+    /// may be some already: when `true`, do not sleep. Always so where no doorbell rings for free
+    /// slots: then try again after a pause.
+    ///
+    /// # Errors
+    /// As [`tx_burst`](Self::tx_burst).
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        Ok(true)
+    }
+
+    /// The doorbell for free slots, if there is one, for the caller's poll set: as
+    /// [`PacketRx::doorbell`].
+    fn doorbell(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// The counters now.
     fn stats(&self) -> TxStats;
 }

@@ -19,6 +19,9 @@
 
 mod aio;
 mod helper;
+mod set;
+
+pub use set::DoorbellSet;
 
 use crate::scm;
 use helper::Helper;

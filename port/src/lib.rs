@@ -15,10 +15,12 @@
 //! | [`scm`] | file descriptors over UNIX sockets, none lost, none leaked |
 //! | [`copy`] | the copy kernels: the only way payload enters or leaves shared memory |
 //! | [`pool`] | packet memory that we own and lend to peers |
+//! | [`handover`] | changing a queue while another thread works on it |
 //! | [`link`] | the state that a link's control side shares with its queues |
 //!
 //! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
 
+pub mod handover;
 pub mod ring;
 pub mod sync;
 

@@ -25,6 +25,8 @@ pub struct RxStats {
     pub bad_index: u64,
     /// Packet headers that ask for what their packet cannot have. They are taken as empty.
     pub bad_header: u64,
+    /// Packets thrown away because the peer had the ring disabled.
+    pub discarded: u64,
 }
 
 /// What a transmit queue counted since it was made.

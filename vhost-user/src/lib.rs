@@ -9,12 +9,12 @@
 //! | [`backend`] | the back-end's half of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
 //! | [`net`] | the header in front of each packet |
-//! | [`virtqueue`] | [`split`](virtqueue::split) and [`packed`](virtqueue::packed) rings: receive and transmit queues |
+//! | [`virtqueue`] | receive and transmit queues, and the split and packed rings behind them |
 //! | [`wire`] | the messages, byte for byte |
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
 //! Rx and tx are always from our side: what a driver calls its transmit queue is an
-//! [`RxQueue`](virtqueue::split::RxQueue) here.
+//! [`RxQueue`](virtqueue::RxQueue) here.
 //!
 //! Not there yet: a driver with sockets that joins the conversation and the rings to a port, and the
 //! front-end's side.

@@ -1,16 +1,41 @@
 //! The rings of a virtio device, from the device's side.
 //!
+//! A queue lives as long as its link. Rings come and go behind it, each split or packed, and change
+//! while they run: [`rx_ring`] and [`tx_ring`] make a queue for the thread that moves packets, and a
+//! [`RingControl`] for the one that talks to the front-end.
+//!
+//! ```text
+//! data thread                                  control
+//!   RxQueue                                      RingControl
+//!     engine: ring, position, memory  <- mail -    the next engine, or none
+//!     each burst: enter ... leave     <- seat ->   has the change settled?
+//!     one descriptor to sleep on      <- bells -   which kick belongs to it
+//! ```
+//!
 //! Spec: VIRTIO 1.3 §2.6 to §2.8.
 
 mod area;
 mod buffer;
+mod control;
 mod descriptor;
 mod header;
-pub mod packed;
-pub mod split;
+mod line;
+mod packed;
+mod rx;
+mod seat;
+mod split;
+mod tx;
 
+#[cfg(test)]
+mod tests;
+
+pub use control::{Prepared, RingControl, rx_ring, tx_ring};
+pub use rx::RxQueue;
+pub use split::published;
+pub use tx::TxQueue;
+
+use crate::backend::RingBase;
 use ringport::doorbell::Doorbell;
-use ringport::link::LinkState;
 use ringport::offload::Accepts;
 use ringport::shm::OutOfRange;
 use std::sync::Arc;
@@ -64,15 +89,23 @@ pub struct RingAddresses {
     pub device: u64,
 }
 
-/// The ends that a queue shares with others.
+/// Everything about a ring that starts.
 #[derive(Debug, Clone)]
-pub struct RingEnds {
-    /// Rung by the driver. It stays the same for the queue's life.
-    pub kick: Arc<Doorbell>,
+pub struct RingStart {
+    /// Where it is.
+    pub addresses: RingAddresses,
+    /// Where it begins; tells split from packed.
+    pub base: RingBase,
+    /// What was agreed on.
+    pub features: RingFeatures,
+    /// When to ask for kicks.
+    pub kicks: KickMode,
+    /// Rung by the driver; `None` when the ring is to be polled.
+    pub kick: Option<Arc<Doorbell>>,
     /// Rings the driver; `None` when it polls.
     pub call: Option<Arc<Doorbell>>,
-    /// The state of the link.
-    pub link: Arc<LinkState>,
+    /// Whether packets may flow.
+    pub enabled: bool,
 }
 
 /// Why there is no ring at an address.
@@ -103,6 +136,17 @@ pub enum RingError {
         /// What does not fit.
         source: OutOfRange,
     },
+    /// A ring does not begin within itself.
+    #[error("ring of {size} entries begins at {index}")]
+    Base {
+        /// Where it is to begin.
+        index: u16,
+        /// Its entries.
+        size: u16,
+    },
+    /// The kick cannot be waited for: the kernel has no room.
+    #[error("kick cannot be waited for: {0}")]
+    Kick(std::io::ErrorKind),
 }
 
 /// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
@@ -111,7 +155,7 @@ const CHAIN_MAX: u16 = 1024;
 
 /// What became of a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Called {
+enum Called {
     Yes,
     Suppressed,
     /// The driver polls, or the doorbell cannot be rung.

@@ -128,8 +128,9 @@ impl Scene {
 
     /// Checks the slots that a burst will have, without taking them.
     fn reserve(&mut self, max: u8) -> Option<Window> {
-        let free = match self.tx_queue.tx_burst(limit(max)) {
-            Ok(burst) => burst.free(),
+        let free = self.tx_queue.tx_burst(limit(max)).map(|burst| burst.free());
+        let free = match free {
+            Ok(free) => free,
             Err(error) => {
                 self.failed(error, |scene| &mut scene.tx);
                 return None;

@@ -296,6 +296,9 @@ fn chain_too_long(limit: usize) -> QueueError {
 pub trait ReleaseRx {
     /// Returns the slots of the released packets to the peer.
     fn release(&mut self, released: Released<'_>);
+
+    /// The burst ends, and no slot goes back.
+    fn end(&mut self) {}
 }
 
 /// Packets whose slots go back.
@@ -373,7 +376,7 @@ impl Drop for RxBurst<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.returning == 0 {
-            return;
+            return self.owner.end();
         }
         let packets = self.returning;
         let entries = self.batch.entries_of(packets);

@@ -24,13 +24,15 @@ pub struct TxBurst<'q> {
     pub(super) used: usize,
     packets: usize,
     exchanged: bool,
+    /// To be published when the burst goes.
+    committed: bool,
 }
 
 impl<'q> TxBurst<'q> {
     /// Reserves what `batch` offers; `owner` publishes.
     #[inline]
     pub fn new(batch: &'q mut TxBatch, owner: &'q mut dyn CommitTx) -> Self {
-        Self { batch, owner, used: 0, packets: 0, exchanged: false }
+        Self { batch, owner, used: 0, packets: 0, exchanged: false, committed: false }
     }
 
     /// Slots that are still free. A packet takes one, or several when it is longer than a slot.
@@ -138,12 +140,9 @@ impl<'q> TxBurst<'q> {
 
     /// Publishes the packets with one store and at most one doorbell, and returns how many.
     #[inline]
-    pub fn commit(self) -> usize {
-        let Self { batch, owner, used: slots, packets, exchanged } = self;
-        if slots > 0 {
-            owner.commit(Committed { packets, slots, exchanged, batch });
-        }
-        packets
+    pub fn commit(mut self) -> usize {
+        self.committed = true;
+        self.packets
     }
 
     /// Takes the next slot for a packet of `len` bytes, if it fits one slot, and returns the
@@ -175,6 +174,20 @@ impl<'q> TxBurst<'q> {
         self.used += slots;
         self.packets += 1;
         Ok(())
+    }
+}
+
+impl Drop for TxBurst<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Self { batch, owner, used: slots, packets, exchanged, committed } = self;
+        match *slots {
+            slots if *committed && slots > 0 => {
+                let (packets, exchanged) = (*packets, *exchanged);
+                owner.commit(Committed { packets, slots, exchanged, batch });
+            }
+            _ => owner.end(),
+        }
     }
 }
 

@@ -16,8 +16,8 @@ mod rx;
 mod tx;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-pub use ring::Position;
-pub use rx::RxQueue;
-pub use tx::TxQueue;
+pub(super) use ring::Position;
+pub(super) use rx::rx;
+pub(super) use tx::tx;

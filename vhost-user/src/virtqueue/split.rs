@@ -11,9 +11,9 @@
 //!
 //! | what the driver does wrong | what happens |
 //! |---|---|
-//! | its index runs away, or names a descriptor that does not exist | the queue ends |
+//! | its index runs away, or names a descriptor that does not exist | the ring ends |
 //! | a chain of a packet that it sends is not as it should be | counted, used with length 0 |
-//! | a chain of a receive buffer is not as it should be | the queue ends: a buffer must not be given back with less than a header |
+//! | a chain of a receive buffer is not as it should be | the ring ends: a buffer must not be given back with less than a header |
 //! | a packet's header makes no sense | counted, taken as empty |
 //!
 //! Spec: VIRTIO 1.3 §2.7.
@@ -27,5 +27,5 @@ mod tx;
 pub(super) mod tests;
 
 pub use ring::published;
-pub use rx::RxQueue;
-pub use tx::TxQueue;
+pub(super) use rx::rx;
+pub(super) use tx::tx;

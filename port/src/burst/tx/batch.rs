@@ -214,6 +214,9 @@ impl TxBatch {
 pub trait CommitTx {
     /// Publishes the written slots with one store, and rings the doorbell if the peer wants it.
     fn commit(&mut self, committed: Committed<'_>);
+
+    /// The burst ends, and nothing is published.
+    fn end(&mut self) {}
 }
 
 /// Slots to publish: the first ones of the burst.

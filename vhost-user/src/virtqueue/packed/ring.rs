@@ -14,12 +14,14 @@
 //! Spec: VIRTIO 1.3 §2.8.1, §2.8.10, §2.8.14.
 
 use super::chain::{Chain, Walker};
+use crate::backend::{PackedIndex, RingBase};
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, WRITE};
-use crate::virtqueue::{
-    CHAIN_MAX, Called, KickMode, RingAddresses, RingEnds, RingError, RingFeatures,
-};
+use crate::virtqueue::line::Standing;
+use crate::virtqueue::seat::Seat;
+use crate::virtqueue::{CHAIN_MAX, Called, KickMode, RingError, RingStart};
+use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::shm::{PackedTable, SharedU16};
 use std::sync::Arc;
@@ -34,32 +36,35 @@ const AT_POSITION: u16 = 2;
 
 /// A position in a ring, with its wrap counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub(in crate::virtqueue) struct Position {
     slot: u16,
     wrap: bool,
     size: u16,
 }
 
 impl Position {
-    /// The position at which a ring of `size` goes on, from the word that stands for it in messages:
-    /// bits 0 to 15 what was taken last, bits 16 to 31 what was used last, of each the highest bit
-    /// the wrap counter. Chains that were taken and not used are taken again. Front-ends that say
-    /// nothing of the upper half mean the same as in the lower.
+    /// The position in a ring of `size` that `index` names. Chains that were taken and not used are
+    /// taken again, so what was used counts.
     ///
     /// Spec: vhost-user VHOST_USER_SET_VRING_BASE.
-    #[must_use]
-    pub fn from_base(base: u32, size: u16) -> Option<Self> {
-        let [low, high] = [base & 0xffff, base >> 16].map(|half| u16::try_from(half).unwrap_or(0));
-        let half = if high == 0 { low } else { high };
-        let slot = half & 0x7fff;
-        (slot < size).then_some(Self { slot, wrap: half & 0x8000 != 0, size })
+    fn of(PackedIndex { index: slot, wrap }: PackedIndex, size: u16) -> Option<Self> {
+        (slot < size).then_some(Self { slot, wrap, size })
     }
 
-    /// The word that stands for this position in messages.
-    #[must_use]
-    pub fn to_base(self) -> u32 {
-        let half = u32::from(self.slot) | u32::from(self.wrap) << 15;
-        half << 16 | half
+    /// The position, with the wrap counter as bit 15.
+    #[inline(always)]
+    fn word(self) -> u32 {
+        u32::from(self.slot) | u32::from(self.wrap) << 15
+    }
+
+    fn index_of(word: u32) -> PackedIndex {
+        PackedIndex { index: u16::try_from(word & 0x7fff).unwrap_or(0), wrap: word & 0x8000 != 0 }
+    }
+
+    /// The base that a position's word stands for.
+    pub(in crate::virtqueue) fn base_of(word: u32) -> RingBase {
+        let index = Self::index_of(word);
+        RingBase::Packed { avail: index, used: index }
     }
 
     #[inline(always)]
@@ -135,29 +140,32 @@ pub(super) struct Ring {
     call_flags: SharedU16,
     kick_flags: SharedU16,
     event_idx: bool,
-    ends: RingEnds,
+    call: Option<Arc<Doorbell>>,
     kicks: KickMode,
     armed: bool,
-    failed: Option<QueueError>,
+    seat: Arc<Seat>,
 }
 
 impl Ring {
+    /// The ring that `start` describes, from `base` on. Writes nothing to it.
     pub(super) fn new(
         memory: Arc<GuestMemory>,
-        at: &RingAddresses,
-        base: u32,
-        features: &RingFeatures,
-        kicks: KickMode,
-        ends: RingEnds,
+        start: &RingStart,
+        base: PackedIndex,
         access: Access,
+        seat: Arc<Seat>,
     ) -> Result<Self, RingError> {
+        let RingStart { addresses: at, features, kicks, .. } = start;
         let size = at.size;
-        let next = Position::from_base(base, size).filter(|_| size <= SIZE_MAX);
-        let next = next.ok_or(RingError::Size { size })?;
+        if size == 0 || size > SIZE_MAX {
+            return Err(RingError::Size { size });
+        }
+        let next = Position::of(base, size);
+        let next = next.ok_or(RingError::Base { index: base.index, size })?;
         let table = Area::find(&memory, "descriptor ring", at.descriptor, 16 * u64::from(size))?;
         let driver = Area::find(&memory, "driver event area", at.driver, 4)?;
         let device = Area::find(&memory, "device event area", at.device, 4)?;
-        let ring = Self {
+        Ok(Self {
             next,
             table: table.view(|mapping, offset| PackedTable::new(mapping, offset, size))?,
             walker: Walker { limit: size.min(CHAIN_MAX), indirect: features.indirect, access },
@@ -166,23 +174,38 @@ impl Ring {
             kick_flags: device.word(2)?,
             memory,
             event_idx: features.event_idx,
-            ends,
-            kicks,
-            armed: kicks == KickMode::Interrupt,
-            failed: None,
-        };
-        ring.kick_flags.set(if ring.armed { 0 } else { NEVER });
-        Ok(ring)
+            call: start.call.clone(),
+            kicks: *kicks,
+            armed: *kicks == KickMode::Interrupt,
+            seat,
+        })
     }
 
-    /// Whether packets may flow.
-    #[inline]
-    pub(super) fn check(&self) -> Result<(), QueueError> {
-        match self.failed {
-            Some(error) => Err(error),
-            None if !self.ends.link.is_up() => Err(self.ends.link.reason()),
-            None => Ok(()),
-        }
+    /// Asks for kicks, or for none.
+    pub(super) fn begin(&self) {
+        self.kick_flags.set(if self.armed { 0 } else { NEVER });
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing { position: self.next.word(), armed: self.armed, call: self.call.clone() }
+    }
+
+    pub(super) fn resume(&mut self, from: Standing) {
+        // The ring is as long as it was, so the position is one of its own.
+        self.next =
+            Position::of(Position::index_of(from.position), self.next.size).unwrap_or(self.next);
+        (self.armed, self.call) = (from.armed, from.call);
+        self.begin();
+    }
+
+    pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
+        self.call = call;
+    }
+
+    /// Ends the burst.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.seat.leave(self.next.word());
     }
 
     /// Whether the chain at `at` was made available.
@@ -212,7 +235,7 @@ impl Ring {
 
     /// Calls the driver if it wants that, after we went on from `before`.
     fn call(&mut self, before: Position) -> Called {
-        let Some(call) = &self.ends.call else { return Called::Never };
+        let Some(call) = &self.call else { return Called::Never };
         // Pairs with the driver's fence between asking and looking at the ring once more.
         fence(Ordering::SeqCst);
         let wanted = match self.call_flags.atomic().load(Ordering::Relaxed) {
@@ -230,7 +253,7 @@ impl Ring {
             return Called::Suppressed;
         }
         if call.ring().is_err() {
-            self.fail(QueueError::LinkDown);
+            self.seat.link.fail(QueueError::LinkDown);
             return Called::Never;
         }
         Called::Yes
@@ -245,36 +268,15 @@ impl Ring {
         }
     }
 
-    /// Asks for a kick, and returns whether there is work already, and whether there was a kick.
-    pub(super) fn arm(&mut self) -> Result<(bool, bool), QueueError> {
-        self.check()?;
-        if self.kicks == KickMode::Polling {
-            return Ok((true, false));
-        }
-        let kicked = self.ends.kick.drain().map_err(|_| QueueError::LinkDown)?;
-        if self.has(self.next) {
-            return Ok((true, kicked));
+    /// Asks for a kick, and returns whether there is work already.
+    pub(super) fn arm(&mut self) -> bool {
+        if self.kicks == KickMode::Polling || self.has(self.next) {
+            return true;
         }
         self.armed = true;
         self.kick_flags.set(0);
         // Pairs with the driver's fence between publishing and looking at the flags.
         fence(Ordering::SeqCst);
-        Ok((self.has(self.next), kicked))
-    }
-
-    /// Latches an error and brings the link down with it. Returns the first, and whether this was
-    /// it.
-    #[cold]
-    pub(super) fn fail(&mut self, error: QueueError) -> (QueueError, bool) {
-        let first = self.failed.is_none();
-        let standing = *self.failed.get_or_insert(error);
-        if !matches!(standing, QueueError::LinkDown | QueueError::MemoryLost) {
-            self.ends.link.fail(standing);
-        }
-        (standing, first)
-    }
-
-    pub(super) fn ends(&self) -> &RingEnds {
-        &self.ends
+        self.has(self.next)
     }
 }

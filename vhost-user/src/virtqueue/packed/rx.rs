@@ -2,27 +2,24 @@
 
 use super::chain::Chain;
 use super::ring::{Position, Ring, State};
+use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::net::{HEADER, HEADER_LEN};
 use crate::virtqueue::descriptor::{Access, KNOWN};
 use crate::virtqueue::header::{decode, split_header};
-use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
-use ringport::burst::{BURST_MAX, PacketRx, Piece, ReleaseRx, Released, RxBatch, RxBurst, Shape};
+use crate::virtqueue::line::{Engine, Side, Standing};
+use crate::virtqueue::rx::{Rx, RxSide};
+use crate::virtqueue::seat::Seat;
+use crate::virtqueue::{RingError, RingStart};
+use ringport::burst::{BURST_MAX, Piece, ReleaseRx, Released, RxBatch, Shape};
+use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::offload::Offload;
 use ringport::stats::RxStats;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// A receive queue: delivers what the driver sent on one ring.
 #[derive(Debug)]
-pub struct RxQueue {
-    batch: RxBatch,
-    side: RxSide,
-}
-
-#[derive(Debug)]
-struct RxSide {
+pub(super) struct Receiver {
     ring: Ring,
     in_order: bool,
     /// Whether headers are looked at.
@@ -34,112 +31,31 @@ struct RxSide {
     stats: RxStats,
 }
 
-impl RxQueue {
-    /// The queue on the started ring at `at`, from the position that `base` stands for
-    /// on.
-    ///
-    /// # Errors
-    /// [`RingError`]: there is no ring at these addresses.
-    ///
-    /// Spec: vhost-user "Starting and stopping rings".
-    pub fn new(
-        memory: Arc<GuestMemory>,
-        at: &RingAddresses,
-        base: u32,
-        features: &RingFeatures,
-        kicks: KickMode,
-        ends: RingEnds,
-    ) -> Result<Self, RingError> {
-        let ring = Ring::new(memory, at, base, features, kicks, ends, Access::Read)?;
-        let limit = usize::from(ring.walker.limit);
-        let batch = RxBatch::new(Arc::clone(ring.memory.regions()), BURST_MAX.max(limit));
-        let offloads = features.rx_offloads;
-        let batch = if offloads { batch.with_offloads() } else { batch };
-        let (chains, pieces) = (
-            vec![Chain::default(); BURST_MAX].into(),
-            Vec::with_capacity(limit + GuestMemory::REGIONS_MAX),
-        );
-        let (in_order, stats) = (features.in_order, RxStats::default());
-        let side = RxSide { ring, in_order, offloads, chains, pieces, stats };
-        Ok(Self { batch, side })
-    }
-
-    /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
-    /// system call, but for a call when packets had to be dropped. An empty ring is an empty burst.
-    ///
-    /// # Errors
-    /// [`QueueError`]: the link went down or the driver broke the ring contract. Repeated for ever.
-    #[inline]
-    pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
-        if let Err(error) = self.side.fill(&mut self.batch, max) {
-            return Err(self.side.fail(error));
-        }
-        Ok(RxBurst::new(&mut self.batch, &mut self.side))
-    }
-
-    /// Asks the driver for a kick with the next packet, and returns whether packets are waiting
-    /// already: when `true`, do not sleep. Takes earlier kicks, one system call.
-    ///
-    /// # Errors
-    /// As [`rx_burst`](Self::rx_burst).
-    pub fn arm(&mut self) -> Result<bool, QueueError> {
-        let (waiting, kicked) = self.side.ring.arm().map_err(|error| self.side.fail(error))?;
-        self.side.stats.wake_ups += u64::from(kicked);
-        Ok(waiting)
-    }
-
-    /// Ends the queue and returns the word that stands for the position at which the ring goes on.
-    ///
-    /// Spec: vhost-user VHOST_USER_GET_VRING_BASE.
-    #[must_use]
-    pub fn stop(self) -> u32 {
-        self.side.ring.next.to_base()
-    }
-
-    /// The counters now.
-    #[must_use]
-    pub fn stats(&self) -> RxStats {
-        self.side.stats
-    }
-
-    /// Entries in the ring.
-    #[must_use]
-    pub fn ring_size(&self) -> u16 {
-        self.side.ring.table.slots()
-    }
+/// What receives from the ring that `start` describes.
+pub(in crate::virtqueue) fn rx(
+    memory: Arc<GuestMemory>,
+    start: &RingStart,
+    base: PackedIndex,
+    seat: Arc<Seat>,
+) -> Result<Box<Engine<Rx>>, RingError> {
+    let (features, ring) = (&start.features, Ring::new(memory, start, base, Access::Read, seat)?);
+    let limit = usize::from(ring.walker.limit);
+    let batch = RxBatch::new(Arc::clone(ring.memory.regions()), BURST_MAX.max(limit));
+    let offloads = features.rx_offloads;
+    let batch = if offloads { batch.with_offloads() } else { batch };
+    let (chains, pieces) = (
+        vec![Chain::default(); BURST_MAX].into(),
+        Vec::with_capacity(limit + GuestMemory::REGIONS_MAX),
+    );
+    let (in_order, stats) = (features.in_order, RxStats::default());
+    let side = Receiver { ring, in_order, offloads, chains, pieces, stats };
+    Ok(Box::new(Engine { batch, side }))
 }
 
-impl AsFd for RxQueue {
-    /// The kick, for the caller's epoll, mio or tokio: readable once the driver kicked.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.side.ring.ends().kick.as_fd()
-    }
-}
-
-impl PacketRx for RxQueue {
-    fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
-        Self::rx_burst(self, max)
-    }
-
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        Self::arm(self)
-    }
-
-    fn doorbell(&self) -> BorrowedFd<'_> {
-        self.as_fd()
-    }
-
-    fn stats(&self) -> RxStats {
-        self.stats()
-    }
-}
-
-impl RxSide {
-    /// Fills `batch` with the packets that are there, at most `max`.
+impl RxSide for Receiver {
     #[inline]
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
         batch.clear();
-        self.ring.check()?;
         // Not beyond the ring, however the driver moves its flags meanwhile.
         let size = usize::from(self.ring.table.slots());
         let wanted = max.min(self.chains.len()).min(size);
@@ -157,7 +73,9 @@ impl RxSide {
         }
         Ok(())
     }
+}
 
+impl Receiver {
     /// Takes packets that are in one descriptor of the ring and one region, header and all.
     #[inline]
     fn take_plain(&mut self, batch: &mut RxBatch, wanted: usize) -> usize {
@@ -240,18 +158,9 @@ impl RxSide {
         });
         Ok((chain, appended))
     }
-
-    #[cold]
-    fn fail(&mut self, error: QueueError) -> QueueError {
-        let (standing, first) = self.ring.fail(error);
-        if first {
-            self.stats.count_fault(error);
-        }
-        standing
-    }
 }
 
-impl ReleaseRx for RxSide {
+impl ReleaseRx for Receiver {
     #[inline]
     fn release(&mut self, released: Released<'_>) {
         let chains = &self.chains[..released.packets.min(self.chains.len())];
@@ -261,8 +170,44 @@ impl ReleaseRx for RxSide {
             // The last one's id says it for all, where the first one was.
             let entries = chains.iter().map(|chain| chain.entries).sum();
             self.ring.give_back(std::iter::once((Chain { entries, ..*last }, 0)));
-            return;
+        } else {
+            self.ring.give_back(chains.iter().map(|chain| (*chain, 0)));
         }
-        self.ring.give_back(chains.iter().map(|chain| (*chain, 0)));
+        self.ring.leave();
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.ring.leave();
+    }
+}
+
+impl Side<RxStats> for Receiver {
+    fn begin(&mut self) {
+        self.ring.begin();
+    }
+
+    fn standing(&self) -> Standing {
+        self.ring.standing()
+    }
+
+    fn resume(&mut self, from: Standing) {
+        self.ring.resume(from);
+    }
+
+    fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
+        self.ring.set_call(call);
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        Ok(self.ring.arm())
+    }
+
+    fn stats(&self) -> &RxStats {
+        &self.stats
+    }
+
+    fn stats_mut(&mut self) -> &mut RxStats {
+        &mut self.stats
     }
 }

@@ -17,9 +17,10 @@ use super::chain::Walker;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::Access;
-use crate::virtqueue::{
-    CHAIN_MAX, Called, KickMode, RingAddresses, RingEnds, RingError, RingFeatures,
-};
+use crate::virtqueue::line::Standing;
+use crate::virtqueue::seat::Seat;
+use crate::virtqueue::{CHAIN_MAX, Called, KickMode, RingAddresses, RingError, RingStart};
+use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::ring::{self, Cursor, RingIdx};
 use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
@@ -41,12 +42,11 @@ pub(super) struct Ring {
     used_index: SharedU16,
     /// With EVENT_IDX.
     events: Option<Events>,
-    ends: RingEnds,
+    call: Option<Arc<Doorbell>>,
     kicks: KickMode,
     /// We asked for a kick and have taken nothing since.
     armed: bool,
-    /// The first error, repeated for ever.
-    failed: Option<QueueError>,
+    seat: Arc<Seat>,
 }
 
 /// The indices that the sides want to hear of.
@@ -69,16 +69,15 @@ pub fn published(memory: &GuestMemory, at: &RingAddresses) -> Result<u16, RingEr
 }
 
 impl Ring {
-    /// The ring at `at`, from position `base` on.
+    /// The ring that `start` describes, from position `base` on. Writes nothing to it.
     pub(super) fn new(
         memory: Arc<GuestMemory>,
-        at: &RingAddresses,
+        start: &RingStart,
         base: u16,
-        features: &RingFeatures,
-        kicks: KickMode,
-        ends: RingEnds,
         access: Access,
+        seat: Arc<Seat>,
     ) -> Result<Self, RingError> {
+        let RingStart { addresses: at, features, kicks, .. } = start;
         let size = at.size;
         if !size.is_power_of_two() {
             return Err(RingError::Size { size });
@@ -97,7 +96,7 @@ impl Ring {
         let mut cursor = Cursor::new(size, 0, 0);
         cursor.restart_at(RingIdx(base));
         let limit = size.min(CHAIN_MAX);
-        let ring = Self {
+        Ok(Self {
             cursor,
             descriptors: table.view(|mapping, offset| DescTable::new(mapping, offset, size))?,
             available: driver.view(|mapping, at| IndexTable::new(mapping, at + 4, size))?,
@@ -109,36 +108,55 @@ impl Ring {
             used_index: device.word(2)?,
             memory,
             events,
-            ends,
-            kicks,
-            armed: kicks == KickMode::Interrupt,
-            failed: None,
-        };
-        ring.ask_first();
-        Ok(ring)
+            call: start.call.clone(),
+            kicks: *kicks,
+            armed: *kicks == KickMode::Interrupt,
+            seat,
+        })
     }
 
-    /// Asks for kicks, or for none, from the first chain on.
-    fn ask_first(&self) {
+    /// Asks for kicks, or for none, from the next chain on.
+    pub(super) fn begin(&self) {
         match &self.events {
             // An index just passed is far away: one kick in 2^16 entries.
-            Some(events) if self.kicks != KickMode::Interrupt => {
+            Some(events) if !self.armed => {
                 events.available.set(self.cursor.next().0.wrapping_sub(1));
             }
             Some(events) => events.available.set(self.cursor.next().0),
-            None => self.used_flags.set(u16::from(self.kicks != KickMode::Interrupt)),
+            None => self.used_flags.set(u16::from(!self.armed)),
         }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let position = self.position();
+        Standing { position, armed: self.armed, call: self.call.clone() }
+    }
+
+    pub(super) fn resume(&mut self, from: Standing) {
+        // A position of a split ring has 16 bits.
+        self.cursor.restart_at(RingIdx(u16::try_from(from.position).unwrap_or(0)));
+        (self.armed, self.call) = (from.armed, from.call);
+        self.begin();
+    }
+
+    pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
+        self.call = call;
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u32 {
+        u32::from(self.cursor.next().0)
+    }
+
+    /// Ends the burst.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.seat.leave(self.position());
     }
 
     /// How many chains may be taken, when `wanted` would do.
     #[inline]
     pub(super) fn available(&mut self, wanted: u16) -> Result<u16, QueueError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        if !self.ends.link.is_up() {
-            return Err(self.ends.link.reason());
-        }
         Ok(self.cursor.available(self.available_index.atomic(), wanted)?)
     }
 
@@ -158,7 +176,7 @@ impl Ring {
     pub(super) fn publish(&mut self, count: u16) -> Called {
         let before = self.cursor.next();
         self.cursor.publish(self.used_index.atomic(), count);
-        let Some(call) = &self.ends.call else { return Called::Never };
+        let Some(call) = &self.call else { return Called::Never };
         let wanted = match &self.events {
             Some(events) => ring::must_ring_at(events.used.atomic(), before, self.cursor.next()),
             None => ring::must_ring(self.available_flags.atomic()),
@@ -167,7 +185,7 @@ impl Ring {
             return Called::Suppressed;
         }
         if call.ring().is_err() {
-            self.fail(QueueError::LinkDown);
+            self.seat.link.fail(QueueError::LinkDown);
             return Called::Never;
         }
         Called::Yes
@@ -193,14 +211,10 @@ impl Ring {
         }
     }
 
-    /// Asks for a kick, and returns whether there is work already, and whether there was a kick.
-    pub(super) fn arm(&mut self) -> Result<(bool, bool), QueueError> {
-        if self.kicks == KickMode::Polling {
-            return self.available(1).map(|_| (true, false));
-        }
-        let kicked = self.ends.kick.drain().map_err(|_| QueueError::LinkDown)?;
-        if self.available(1)? > 0 {
-            return Ok((true, kicked));
+    /// Asks for a kick, and returns whether there is work already.
+    pub(super) fn arm(&mut self) -> Result<bool, QueueError> {
+        if self.kicks == KickMode::Polling || self.available(1)? > 0 {
+            return Ok(true);
         }
         self.armed = true;
         let Self { cursor, used_flags, available_index, .. } = self;
@@ -209,22 +223,6 @@ impl Ring {
             Some(events) => ring::arm_at(cursor, events.available.atomic(), peer)?,
             None => ring::arm(cursor, used_flags.atomic(), peer)?,
         };
-        Ok((known > 0, kicked))
-    }
-
-    /// Latches an error and brings the link down with it. Returns the first, and whether this was
-    /// it.
-    #[cold]
-    pub(super) fn fail(&mut self, error: QueueError) -> (QueueError, bool) {
-        let first = self.failed.is_none();
-        let standing = *self.failed.get_or_insert(error);
-        if !matches!(standing, QueueError::LinkDown | QueueError::MemoryLost) {
-            self.ends.link.fail(standing);
-        }
-        (standing, first)
-    }
-
-    pub(super) fn ends(&self) -> &RingEnds {
-        &self.ends
+        Ok(known > 0)
     }
 }

@@ -10,6 +10,8 @@ mod receive;
 mod transmit;
 
 pub(super) use super::*;
+pub(super) use crate::virtqueue::tests::{Ends, Ring};
+pub(super) use crate::virtqueue::{RxQueue, TxQueue};
 pub(crate) use driver::{DATA, Driver, GUEST, Setup, frame};
 pub(super) use driver::{receive, send};
 pub(crate) use mutated::AtTheEnd;

@@ -5,23 +5,19 @@ use crate::memory::GuestMemory;
 use crate::net::{self, HEADER, HEADER_LEN};
 use crate::virtqueue::buffer::{Written, mark_buffer};
 use crate::virtqueue::descriptor::{Access, Descriptor};
-use crate::virtqueue::{Called, KickMode, RingAddresses, RingEnds, RingError, RingFeatures};
-use ringport::burst::{BURST_MAX, CommitTx, Committed, PacketTx, Piece, Shape, TxBatch, TxBurst};
+use crate::virtqueue::line::{Engine, Side, Standing};
+use crate::virtqueue::seat::Seat;
+use crate::virtqueue::tx::{Tx, TxSide};
+use crate::virtqueue::{Called, RingError, RingStart};
+use ringport::burst::{BURST_MAX, CommitTx, Committed, Piece, Shape, TxBatch};
+use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
 use ringport::stats::TxStats;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// A transmit queue: puts packets into the driver's receive buffers.
 #[derive(Debug)]
-pub struct TxQueue {
-    batch: TxBatch,
-    side: TxSide,
-}
-
-#[derive(Debug)]
-struct TxSide {
+pub(super) struct Sender {
     ring: Ring,
     /// The window's buffers, in order.
     buffers: Box<[Buffer]>,
@@ -40,98 +36,27 @@ struct Buffer {
     slots: u16,
 }
 
-impl TxQueue {
-    /// The queue on the started ring at `at`, from position `base` on.
-    ///
-    /// # Errors
-    /// [`RingError`]: there is no ring at these addresses.
-    ///
-    /// Spec: vhost-user "Starting and stopping rings".
-    pub fn new(
-        memory: Arc<GuestMemory>,
-        at: &RingAddresses,
-        base: u16,
-        features: &RingFeatures,
-        kicks: KickMode,
-        ends: RingEnds,
-    ) -> Result<Self, RingError> {
-        let ring = Ring::new(memory, at, base, features, kicks, ends, Access::Write)?;
-        let slots = BURST_MAX.max(usize::from(ring.walker.limit));
-        let offloads = features.tx_offloads != Accepts::default();
-        let batch = TxBatch::new(Arc::clone(ring.memory.regions()), slots, slots)
-            .behind(HEADER, !features.mergeable);
-        let batch = if offloads { batch.with_offloads(features.tx_offloads) } else { batch };
-        let buffers = vec![Buffer::default(); slots].into();
-        let pieces = Vec::with_capacity(2 * slots + GuestMemory::REGIONS_MAX);
-        let stats = TxStats::default();
-        Ok(Self { batch, side: TxSide { ring, buffers, pieces, offloads, stats } })
-    }
-
-    /// Reserves up to `max` free slots: receive buffers, or pieces of those that are in several.
-    /// Never blocks, allocates, or makes a system call. A full ring is an empty burst.
-    ///
-    /// A packet takes the whole of the buffers that it is written to: one, or several when the
-    /// driver agreed to that.
-    ///
-    /// # Errors
-    /// [`QueueError`]: the link went down or the driver broke the ring contract. Repeated for ever.
-    #[inline]
-    pub fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError> {
-        if let Err(error) = self.side.reserve(&mut self.batch, max) {
-            return Err(self.side.fail(error));
-        }
-        Ok(TxBurst::new(&mut self.batch, &mut self.side))
-    }
-
-    /// Asks the driver for a kick when it has provided more buffers, and returns whether there are
-    /// some already: when `true`, do not sleep. Takes earlier kicks, one system call.
-    ///
-    /// # Errors
-    /// As [`tx_burst`](Self::tx_burst).
-    pub fn arm(&mut self) -> Result<bool, QueueError> {
-        let armed = self.side.ring.arm();
-        armed.map(|(free, _)| free).map_err(|error| self.side.fail(error))
-    }
-
-    /// Ends the queue and returns the position at which the ring goes on.
-    ///
-    /// Spec: vhost-user VHOST_USER_GET_VRING_BASE.
-    #[must_use]
-    pub fn stop(self) -> u16 {
-        self.side.ring.cursor.next().0
-    }
-
-    /// The counters now.
-    #[must_use]
-    pub fn stats(&self) -> TxStats {
-        self.side.stats
-    }
-
-    /// Entries in the ring.
-    #[must_use]
-    pub fn ring_size(&self) -> u16 {
-        self.side.ring.cursor.ring_size()
-    }
+/// What sends on the ring that `start` describes.
+pub(in crate::virtqueue) fn tx(
+    memory: Arc<GuestMemory>,
+    start: &RingStart,
+    base: u16,
+    seat: Arc<Seat>,
+) -> Result<Box<Engine<Tx>>, RingError> {
+    let (features, ring) = (&start.features, Ring::new(memory, start, base, Access::Write, seat)?);
+    let slots = BURST_MAX.max(usize::from(ring.walker.limit));
+    let offloads = features.tx_offloads != Accepts::default();
+    let batch = TxBatch::new(Arc::clone(ring.memory.regions()), slots, slots)
+        .behind(HEADER, !features.mergeable);
+    let batch = if offloads { batch.with_offloads(features.tx_offloads) } else { batch };
+    let buffers = vec![Buffer::default(); slots].into();
+    let pieces = Vec::with_capacity(2 * slots + GuestMemory::REGIONS_MAX);
+    let stats = TxStats::default();
+    let side = Sender { ring, buffers, pieces, offloads, stats };
+    Ok(Box::new(Engine { batch, side }))
 }
 
-impl AsFd for TxQueue {
-    /// The kick, for the caller's epoll, mio or tokio: readable once the driver kicked.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.side.ring.ends().kick.as_fd()
-    }
-}
-
-impl PacketTx for TxQueue {
-    fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError> {
-        Self::tx_burst(self, max)
-    }
-
-    fn stats(&self) -> TxStats {
-        self.stats()
-    }
-}
-
-impl TxSide {
+impl TxSide for Sender {
     #[inline]
     fn reserve(&mut self, batch: &mut TxBatch, max: usize) -> Result<(), QueueError> {
         batch.clear();
@@ -148,7 +73,9 @@ impl TxSide {
         }
         Ok(())
     }
+}
 
+impl Sender {
     /// Reserves buffers that are in one descriptor of the ring and one region.
     #[inline]
     fn reserve_plain(&mut self, batch: &mut TxBatch, count: u16) -> usize {
@@ -253,18 +180,9 @@ impl TxSide {
         }
         (count, bytes)
     }
-
-    #[cold]
-    fn fail(&mut self, error: QueueError) -> QueueError {
-        let (standing, first) = self.ring.fail(error);
-        if first {
-            self.stats.count_fault(error);
-        }
-        standing
-    }
 }
 
-impl CommitTx for TxSide {
+impl CommitTx for Sender {
     #[inline]
     fn commit(&mut self, committed: Committed<'_>) {
         let (buffers, bytes) = match committed.packets == committed.slots {
@@ -278,5 +196,41 @@ impl CommitTx for TxSide {
             Called::Suppressed => self.stats.doorbells_suppressed += 1,
             Called::Never => {}
         }
+        self.ring.leave();
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.ring.leave();
+    }
+}
+
+impl Side<TxStats> for Sender {
+    fn begin(&mut self) {
+        self.ring.begin();
+    }
+
+    fn standing(&self) -> Standing {
+        self.ring.standing()
+    }
+
+    fn resume(&mut self, from: Standing) {
+        self.ring.resume(from);
+    }
+
+    fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
+        self.ring.set_call(call);
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        self.ring.arm()
+    }
+
+    fn stats(&self) -> &TxStats {
+        &self.stats
+    }
+
+    fn stats_mut(&mut self) -> &mut TxStats {
+        &mut self.stats
     }
 }

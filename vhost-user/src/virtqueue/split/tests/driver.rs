@@ -1,11 +1,10 @@
 //! A driver, plain and slow: it reads and writes the shared file with system calls, one field at a
 //! time, and shares no code with the queues.
 
-use super::{RxQueue, TxQueue};
+use super::{Ends, Ring, RxQueue, TxQueue};
+use crate::backend::RingBase;
 use crate::memory::{GuestMemory, Region};
-use crate::virtqueue::{KickMode, RingAddresses, RingEnds, RingFeatures};
-use ringport::doorbell::Doorbell;
-use ringport::link::LinkState;
+use crate::virtqueue::{KickMode, RingAddresses, RingFeatures, RingStart};
 use ringport::shm::{Backing, OwnedMemory};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -46,9 +45,24 @@ impl Setup {
     }
 
     pub(crate) fn driver(&self) -> Driver {
-        let memory =
-            OwnedMemory::create("driver", usize::try_from(LEN + GAP).unwrap(), Backing::Pages);
-        let memory = memory.unwrap();
+        let (file, guest) = self.memory();
+        let driver = Driver {
+            file,
+            guest,
+            setup: self.clone(),
+            published: self.base,
+            seen: self.base,
+            ends: Ends::new(),
+        };
+        driver.put(GUEST + AVAILABLE + 2, &self.base.to_le_bytes());
+        driver.put(GUEST + USED + 2, &self.base.to_le_bytes());
+        driver
+    }
+
+    /// Memory of a driver, and the file behind it.
+    fn memory(&self) -> (File, Arc<GuestMemory>) {
+        let len = usize::try_from(LEN + GAP).unwrap();
+        let memory = OwnedMemory::create("driver", len, Backing::Pages).unwrap();
         let split = self.second_region;
         let region = |start: u64, size, offset, front_end| Region {
             guest: GUEST + start,
@@ -61,30 +75,17 @@ impl Setup {
             region(split, LEN - split, split + GAP, FRONT_END - 0x10_0000_0000),
             region(0, split, 0, FRONT_END),
         ];
-        let driver = Driver {
-            file: memory.fd().try_clone_to_owned().unwrap().into(),
-            guest: Arc::new(GuestMemory::new(regions).unwrap()),
-            setup: self.clone(),
-            published: self.base,
-            seen: self.base,
-            ends: RingEnds {
-                kick: Arc::new(Doorbell::create().unwrap()),
-                call: Some(Arc::new(Doorbell::create().unwrap())),
-                link: Arc::new(LinkState::new().unwrap()),
-            },
-        };
-        driver.put(GUEST + AVAILABLE + 2, &self.base.to_le_bytes());
-        driver.put(GUEST + USED + 2, &self.base.to_le_bytes());
-        driver
+        let file = memory.fd().try_clone_to_owned().unwrap().into();
+        (file, Arc::new(GuestMemory::new(regions).unwrap()))
     }
 
-    pub(crate) fn rx(&self) -> (Driver, RxQueue) {
+    pub(crate) fn rx(&self) -> (Driver, Ring<RxQueue>) {
         let driver = self.driver();
         let rx = driver.rx_from(self.base);
         (driver, rx)
     }
 
-    pub(crate) fn tx(&self) -> (Driver, TxQueue) {
+    pub(crate) fn tx(&self) -> (Driver, Ring<TxQueue>) {
         let driver = self.driver();
         let tx = driver.tx_from(self.base);
         (driver, tx)
@@ -96,7 +97,7 @@ pub(crate) struct Driver {
     pub(crate) file: File,
     pub(crate) guest: Arc<GuestMemory>,
     pub(crate) setup: Setup,
-    pub(crate) ends: RingEnds,
+    pub(crate) ends: Ends,
     /// Available index.
     pub(crate) published: u16,
     /// Used elements taken so far.
@@ -113,16 +114,25 @@ impl Driver {
         }
     }
 
-    pub(crate) fn rx_from(&self, base: u16) -> RxQueue {
-        let (memory, ends) = (Arc::clone(&self.guest), self.ends.clone());
-        let Setup { features, kicks, .. } = &self.setup;
-        RxQueue::new(memory, &self.addresses(), base, features, *kicks, ends).unwrap()
+    pub(crate) fn start_at(&self, base: u16) -> RingStart {
+        let Setup { features, kicks, .. } = self.setup;
+        self.ends.start(self.addresses(), RingBase::Split { avail: base }, features, kicks)
     }
 
-    pub(crate) fn tx_from(&self, base: u16) -> TxQueue {
-        let (memory, ends) = (Arc::clone(&self.guest), self.ends.clone());
-        let Setup { features, kicks, .. } = &self.setup;
-        TxQueue::new(memory, &self.addresses(), base, features, *kicks, ends).unwrap()
+    pub(crate) fn rx_from(&self, base: u16) -> Ring<RxQueue> {
+        Ring::rx(&self.ends, &self.guest, self.start_at(base))
+    }
+
+    pub(crate) fn tx_from(&self, base: u16) -> Ring<TxQueue> {
+        Ring::tx(&self.ends, &self.guest, self.start_at(base))
+    }
+
+    /// Goes on in a copy of the memory, at the same addresses.
+    pub(crate) fn move_memory(&mut self) {
+        let mut bytes = vec![0; usize::try_from(LEN + GAP).unwrap()];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        (self.file, self.guest) = self.setup.memory();
+        self.file.write_all_at(&bytes, 0).unwrap();
     }
 
     /// Where in the file a guest address is.

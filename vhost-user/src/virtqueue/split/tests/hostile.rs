@@ -2,7 +2,7 @@
 
 use super::driver::{INDIRECT, NEXT, WRITE};
 use super::*;
-use crate::virtqueue::{RingError, RingFeatures};
+use crate::virtqueue::{RingError, RingFeatures, RingStart};
 use ringport::error::QueueError;
 use ringport::stats::RxStats;
 
@@ -26,46 +26,46 @@ fn assert_dropped(name: &str, make: impl FnOnce(&Driver)) -> RxStats {
     stats
 }
 
-/// Has a ring of 8 transmit to the chain at descriptor 0: the queue must end.
+/// Has a ring of 8 transmit to the chain at descriptor 0: the ring must end.
 fn assert_tx_ends(name: &str, make: impl FnOnce(&Driver)) -> QueueError {
     let (mut driver, mut tx) = Setup::new(8).tx();
     make(&driver);
     driver.offer(0);
-    let error = tx.tx_burst(8).unwrap_err();
-    assert_eq!(tx.tx_burst(8).unwrap_err(), error, "{name}");
-    assert_eq!(driver.ends.link.fault(), Some(error), "{name}");
+    let error = tx.error();
+    assert_eq!(tx.error(), error, "{name}");
+    assert!(driver.ends.link.is_up(), "{name}: other rings go on");
     assert_eq!(driver.used_index(), 0, "{name}: no buffer comes back with less than a header");
     error
 }
 
 #[test]
-fn index_that_runs_away_ends_the_queue_in_both_directions() {
+fn index_that_runs_away_ends_the_ring_in_both_directions() {
     for ahead in [9, 0x8000, 0xffff] {
         let (mut driver, mut rx) = Setup::new(8).rx();
         driver.publish(ahead);
         let error = QueueError::IndexRunaway { queued: ahead, ring_size: 8 };
-        assert_eq!(rx.rx_burst(8).unwrap_err(), error);
-        assert_eq!(rx.rx_burst(8).unwrap_err(), error, "for ever");
-        assert_eq!((rx.stats().bad_index, driver.ends.link.fault()), (1, Some(error)));
+        assert_eq!(rx.error(), error);
+        assert_eq!(rx.error(), error, "for ever");
+        assert_eq!((rx.stats().bad_index, driver.ends.wake.drain().unwrap()), (1, true));
         let (mut driver, mut tx) = Setup::new(8).tx();
         driver.publish(ahead);
-        assert_eq!(tx.tx_burst(8).unwrap_err(), error);
+        assert_eq!(tx.error(), error);
     }
 }
 
 #[test]
-fn head_outside_the_ring_ends_the_queue_behind_what_is_good() {
+fn head_outside_the_ring_ends_the_ring_behind_what_is_good() {
     for head in [8, 0x7fff, 0xffff] {
         let (mut driver, mut rx) = Setup::new(8).rx();
         driver.send_cut(0, &frame(60, 1), &[], GUEST + DATA);
         driver.offer(head);
         assert_eq!(receive(&mut rx), [frame(60, 1)]);
         let error = QueueError::NoSuchDescriptor { index: head, entries: 8 };
-        assert_eq!(rx.rx_burst(8).unwrap_err(), error);
+        assert_eq!(rx.error(), error);
         assert_eq!(driver.used(), [(0, 0)]);
         let (mut driver, mut tx) = Setup::new(8).tx();
         driver.offer(head);
-        assert_eq!(tx.tx_burst(8).unwrap_err(), error);
+        assert_eq!(tx.error(), error);
     }
 }
 
@@ -168,7 +168,7 @@ fn buffer_that_is_not_all_in_the_memory_is_dropped() {
 }
 
 #[test]
-fn buffer_for_the_other_direction_is_dropped_or_ends_the_queue() {
+fn buffer_for_the_other_direction_is_dropped_or_ends_the_ring() {
     let plain = |flags| move |driver: &Driver| driver.describe(0, GUEST + DATA, 100, flags, 0);
     assert_eq!(assert_dropped("writable", plain(WRITE)).bad_chain, 1);
     assert_eq!(assert_tx_ends("readable", plain(0)), QueueError::OddFlags { flags: 0 });
@@ -200,7 +200,7 @@ fn packet_without_bytes_behind_its_header_is_dropped() {
 }
 
 #[test]
-fn receive_buffer_without_room_behind_the_header_ends_the_queue() {
+fn receive_buffer_without_room_behind_the_header_ends_the_ring() {
     for len in 0..=12 {
         let plain = |driver: &Driver| driver.describe(0, GUEST + DATA, len, WRITE, 0);
         assert_eq!(assert_tx_ends("runt", plain), QueueError::TooShort { len, header: 12 });
@@ -215,7 +215,7 @@ fn bad_receive_buffer_waits_until_the_good_ones_before_it_are_used() {
     driver.describe(1, GUEST + DATA, 5, WRITE, 0);
     driver.offer(1);
     assert_eq!(send(&mut tx, &[frame(60, 1), frame(60, 2)]), 1);
-    assert_eq!(tx.tx_burst(1).unwrap_err(), QueueError::TooShort { len: 5, header: 12 });
+    assert_eq!(tx.error(), QueueError::TooShort { len: 5, header: 12 });
     assert_eq!(driver.used(), [(0, 72)]);
 }
 
@@ -261,10 +261,10 @@ fn ring_full_of_bad_chains_is_given_back_in_bounded_bursts() {
 fn ring_of_an_impossible_size_or_place_is_refused() {
     let driver = Setup::new(8).driver();
     let good = driver.addresses();
-    let refused = |at| {
-        let (memory, ends) = (std::sync::Arc::clone(&driver.guest), driver.ends.clone());
-        RxQueue::new(memory, &at, 0, &RingFeatures::default(), Default::default(), ends)
-            .unwrap_err()
+    let (_rx, mut control) = driver.rx_from(0).into_parts();
+    let mut refused = |addresses| {
+        let start = RingStart { addresses, ..driver.start_at(0) };
+        control.start(std::sync::Arc::clone(&driver.guest), start).unwrap_err()
     };
     for size in [0, 3, 0x8001, 0xffff] {
         assert_eq!(

@@ -149,12 +149,13 @@ fn one_used_element_stands_for_a_burst_in_order() {
 fn full_ring_is_taken_in_bursts_no_larger_than_asked_for() {
     let (mut driver, mut rx) = Setup::new(512).rx();
     send_plain(&mut driver, &vec![frame(60, 1); 512]);
+    let before = rx.stats().empty_bursts;
     assert_eq!(rx.rx_burst(300).unwrap().len(), 256);
     assert_eq!(rx.rx_burst(6).unwrap().len(), 6);
     assert!(rx.rx_burst(0).unwrap().is_empty());
     assert_eq!(receive(&mut rx).len(), 250);
     assert!(receive(&mut rx).is_empty());
-    assert_eq!(rx.stats().empty_bursts, 2);
+    assert_eq!(rx.stats().empty_bursts - before, 2);
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn queue_goes_on_where_the_one_before_it_stopped() {
     send_plain(&mut driver, &[frame(60, 0), frame(60, 1), frame(60, 2)]);
     assert_eq!(rx.rx_burst(2).unwrap().len(), 2);
     assert_eq!(published(&driver.guest, &driver.addresses()), Ok(11));
-    let base = rx.stop();
+    let base = u16::try_from(rx.stop()).unwrap();
     assert_eq!(base, 11);
     assert_eq!(receive(&mut driver.rx_from(base)), [frame(60, 2)]);
 }
@@ -195,7 +196,7 @@ fn headers_are_not_looked_at_where_no_offload_was_agreed_on() {
     let (mut driver, mut rx) = Setup::new(16).rx();
     driver.send_cut(0, &frame(60, 1), &[], GUEST + DATA);
     driver.put(GUEST + DATA, &[0xff; 12]);
-    let burst = PacketRx::rx_burst(&mut rx, 8).unwrap();
+    let burst = PacketRx::rx_burst(&mut *rx, 8).unwrap();
     assert_eq!(burst.packets().next().unwrap().offload(), Offload::default());
     drop(burst);
     assert_eq!(rx.stats().bad_header, 0);

@@ -87,7 +87,7 @@ fn packets_arrive_unchanged_with_their_header_through_many_wraps() {
             let received: Vec<_> = packets.into_iter().map(|(frame, _)| frame).collect();
             assert_eq!(received, frames);
         }
-        assert_eq!(tx.stop(), driver.published);
+        assert_eq!(tx.stop(), u32::from(driver.published));
     }
 }
 
@@ -156,6 +156,7 @@ fn packet_beyond_the_whole_ring_is_refused_for_good() {
     let buffers = Buffers::offer(&mut driver, 4, &[100]);
     let mut burst = tx.tx_burst(3).unwrap();
     assert_eq!(burst.push(&frame(389, 1)), Err(PushError::Full), "more slots may do");
+    drop(burst);
     let mut burst = tx.tx_burst(8).unwrap();
     let too_long = PushError::TooLong { len: 389, chain_max: 4 };
     assert_eq!(burst.push(&frame(389, 1)), Err(too_long));
@@ -253,7 +254,7 @@ fn packets_are_forwarded_between_rings_with_their_offloads() {
     from.send_cut(0, &frame(100, 1), &[], GUEST + DATA);
     from.put(GUEST + DATA, &net::encode(&wanted, 0));
     from.send_cut(2, &frame(300, 2), &[12, 100], GUEST + DATA + 4096);
-    let done = ringport::burst::forward(&mut rx, &mut tx, 64).unwrap();
+    let done = ringport::burst::forward(&mut *rx, &mut *tx, 64).unwrap();
     assert_eq!((done.packets, done.dropped), (2, 0));
     let packets = buffers.packets(&mut to);
     assert_eq!(packets[0], (frame(100, 1), net::encode(&wanted, 1)));

@@ -1,0 +1,223 @@
+//! The data side of a queue: it lives as long as the link, and rings come and go behind it.
+
+use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
+use ringport::doorbell::Doorbell;
+use ringport::error::QueueError;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// One direction, from our side.
+pub(super) trait Direction: Sized {
+    type Batch: Debug + Send;
+    type Side: Side<Self::Stats> + ?Sized;
+    type Stats: Copy + Default + Debug + Send;
+
+    /// Whether a disabled ring is worked on: what it holds is thrown away.
+    const DISCARDS: bool;
+
+    fn pack(engine: Box<Engine<Self>>) -> AnyEngine;
+    /// `None` for one of the other direction.
+    fn unpack(engine: AnyEngine) -> Option<Box<Engine<Self>>>;
+    fn count_fault(stats: &mut Self::Stats, error: QueueError);
+}
+
+/// What runs a ring.
+#[derive(Debug)]
+pub(super) struct Engine<D: Direction, S: ?Sized = <D as Direction>::Side> {
+    pub(super) batch: D::Batch,
+    pub(super) side: S,
+}
+
+/// What the engines of both directions do.
+pub(super) trait Side<Stats>: Debug + Send {
+    /// Tells the driver what a ring that starts wants to hear of.
+    fn begin(&mut self);
+
+    fn standing(&self) -> Standing;
+
+    /// Goes on where another engine was, and tells the driver the same as that did.
+    fn resume(&mut self, from: Standing);
+
+    fn set_call(&mut self, call: Option<Arc<Doorbell>>);
+
+    /// Asks for a kick, and returns whether there is work already.
+    ///
+    /// # Errors
+    /// The driver broke the ring.
+    fn arm(&mut self) -> Result<bool, QueueError>;
+
+    fn stats(&self) -> &Stats;
+
+    fn stats_mut(&mut self) -> &mut Stats;
+}
+
+/// Where an engine is.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// As the ring's layout has it in a base.
+    pub(super) position: u32,
+    pub(super) armed: bool,
+    pub(super) call: Option<Arc<Doorbell>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Line<D: Direction> {
+    pub(super) seat: Arc<Seat>,
+    mail: Mailbox,
+    pub(super) running: Option<Box<Engine<D>>>,
+    /// The engine of a ring that is there and not enabled. One of the two at most is there.
+    pub(super) disabled: Option<Box<Engine<D>>>,
+    /// While there is no engine.
+    stats: D::Stats,
+}
+
+impl<D: Direction> Line<D> {
+    pub(super) fn new(seat: Arc<Seat>, mail: Mailbox) -> Self {
+        Self { seat, mail, running: None, disabled: None, stats: D::Stats::default() }
+    }
+
+    /// Begins a burst, with what control has changed.
+    ///
+    /// # Errors
+    /// The link is down. No burst is open then.
+    #[inline(always)]
+    pub(super) fn enter(&mut self) -> Result<(), QueueError> {
+        if self.seat.handover.enter() {
+            self.pick_up();
+        }
+        if self.seat.link.is_up() { Ok(()) } else { Err(self.down()) }
+    }
+
+    /// Ends a burst in which the ring was not moved on.
+    pub(super) fn leave(&self) {
+        if self.seat.handover.leave_unmoved() {
+            self.seat.wake_control();
+        }
+    }
+
+    #[cold]
+    fn down(&self) -> QueueError {
+        self.leave();
+        self.seat.link.reason()
+    }
+
+    /// Takes what control has changed.
+    #[cold]
+    #[inline(never)]
+    fn pick_up(&mut self) {
+        let mut mail = Mail::lock(&self.mail);
+        self.seat.handover.picked_up();
+        let mut enabled = self.disabled.is_none();
+        let mut engine = self.running.take().or_else(|| self.disabled.take());
+        match mail.ring.take() {
+            None => {}
+            Some(RingChange::Start { engine: new, enabled: at_first }) => {
+                mail.returned.extend(engine.take().map(|old| withdraw::<D>(old, &mut self.stats)));
+                engine = D::unpack(new);
+                enabled = at_first;
+                if let Some(new) = &mut engine {
+                    *new.side.stats_mut() = self.stats;
+                    new.side.begin();
+                }
+            }
+            Some(RingChange::Replace(new)) => match (D::unpack(new), engine.take()) {
+                (Some(mut new), Some(old)) => {
+                    *new.side.stats_mut() = *old.side.stats();
+                    new.side.resume(old.side.standing());
+                    mail.returned.push(D::pack(old));
+                    engine = Some(new);
+                }
+                // It broke before.
+                (new, old) => {
+                    mail.returned.extend(new.map(D::pack));
+                    engine = old;
+                }
+            },
+            Some(RingChange::Stop) => {
+                mail.returned.extend(engine.take().map(|old| withdraw::<D>(old, &mut self.stats)));
+            }
+        }
+        let call = mail.call.take();
+        if let Some(engine) = &mut engine {
+            if let Some(call) = call {
+                engine.side.set_call(call);
+            }
+            self.seat.handover.set_position(engine.side.standing().position);
+        }
+        enabled = mail.enabled.take().unwrap_or(enabled);
+        drop(mail);
+        *(if enabled { &mut self.running } else { &mut self.disabled }) = engine;
+        // It may have found a burst open, and has engines to drop.
+        self.seat.wake_control();
+    }
+
+    /// Gives the ring up, whose driver broke it, until it is started again. The burst stays open.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn fail(&mut self, error: QueueError) {
+        let Some(mut engine) = self.running.take().or_else(|| self.disabled.take()) else { return };
+        D::count_fault(engine.side.stats_mut(), error);
+        self.seat.handover.set_position(engine.side.standing().position);
+        let engine = withdraw::<D>(engine, &mut self.stats);
+        let mut mail = Mail::lock(&self.mail);
+        mail.returned.push(engine);
+        // Unless it is not the ring any more that control has in mind.
+        if matches!(mail.ring, None | Some(RingChange::Replace(_))) {
+            mail.fault = Some(error);
+            // Nobody would drain it, so that nobody could sleep.
+            if let Some(kick) = mail.kick.take() {
+                self.seat.bells.remove(&kick);
+            }
+        }
+        drop(mail);
+        self.seat.wake_control();
+    }
+
+    /// Asks for a kick. Returns whether there is work already, and whether there was a kick.
+    pub(super) fn arm(&mut self) -> Result<(bool, bool), QueueError> {
+        // Before anything is looked at, so that a later ring is not lost.
+        let _ = self.seat.bells.own().drain();
+        let kick = Mail::lock(&self.mail).kick.clone();
+        let kicked = kick.as_ref().map(|kick| kick.drain().map_err(|_| QueueError::LinkDown));
+        self.enter()?;
+        let engine = match &mut self.running {
+            None if D::DISCARDS => &mut self.disabled,
+            running => running,
+        };
+        let armed = match (engine, kicked) {
+            (None, _) => Ok(false),
+            // Nothing to be woken by.
+            (Some(_), None) => Ok(true),
+            (Some(_), Some(Err(error))) => Err(error),
+            (Some(engine), Some(Ok(_))) => engine.side.arm(),
+        };
+        let waiting = armed.unwrap_or_else(|error| {
+            self.fail(error);
+            false
+        });
+        self.leave();
+        Ok((waiting, matches!(kicked, Some(Ok(true)))))
+    }
+
+    pub(super) fn stats(&self) -> &D::Stats {
+        let engine = self.running.as_ref().or(self.disabled.as_ref());
+        engine.map_or(&self.stats, |engine| engine.side.stats())
+    }
+
+    pub(super) fn stats_mut(&mut self) -> &mut D::Stats {
+        let engine = self.running.as_mut().or(self.disabled.as_mut());
+        engine.map_or(&mut self.stats, |engine| engine.side.stats_mut())
+    }
+}
+
+impl<D: Direction> Drop for Line<D> {
+    /// Nothing is touched any more, also when a lease was forgotten.
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn withdraw<D: Direction>(engine: Box<Engine<D>>, stats: &mut D::Stats) -> AnyEngine {
+    *stats = *engine.side.stats();
+    D::pack(engine)
+}

@@ -1,0 +1,172 @@
+//! Receive queues: what the driver sends.
+
+use super::line::{Direction, Engine, Line, Side};
+use super::seat::{AnyEngine, Mailbox, Seat};
+use super::{RingError, RingStart, packed, split};
+use crate::backend::RingBase;
+use crate::memory::GuestMemory;
+use ringport::burst::{PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
+use ringport::error::QueueError;
+use ringport::shm::Regions;
+use ringport::stats::RxStats;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// A receive queue: delivers what the driver sent. It lives as long as the link, whether or not
+/// there is a ring behind it; without one it is empty. What a driver sends on a ring that it has
+/// disabled is thrown away as the queue is polled.
+///
+/// A driver that breaks its ring loses that ring only: see
+/// [`RingControl::fault`](super::RingControl::fault).
+#[derive(Debug)]
+pub struct RxQueue {
+    line: Line<Rx>,
+    /// Has no entries.
+    none: RxBatch,
+    nobody: Nobody,
+}
+
+/// The direction.
+#[derive(Debug)]
+pub(super) struct Rx;
+
+/// What of a receiving engine depends on the ring's layout.
+pub(super) trait RxSide: Side<RxStats> + ReleaseRx {
+    /// Fills `batch` with the packets that are there, at most `max`.
+    fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError>;
+}
+
+/// Takes back what an empty burst holds.
+#[derive(Debug)]
+struct Nobody;
+
+impl RxQueue {
+    pub(super) fn new(seat: Arc<Seat>, mail: Mailbox) -> Self {
+        let none = RxBatch::new(Arc::new(Regions::new(Vec::new())), 0);
+        Self { line: Line::new(seat, mail), none, nobody: Nobody }
+    }
+
+    /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
+    /// system call, but for a call when packets had to be dropped, and when control changed the ring.
+    /// An empty ring is an empty burst.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the link went down. Repeated for ever.
+    #[inline]
+    pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
+        self.line.enter()?;
+        let filled = match &mut self.line.running {
+            Some(engine) => engine.side.fill(&mut engine.batch, max),
+            None => self.discard(max),
+        };
+        if let Err(error) = filled {
+            self.line.fail(error);
+        }
+        match self.line.running {
+            Some(ref mut engine) => {
+                let Engine { batch, side } = &mut **engine;
+                Ok(RxBurst::new(batch, side))
+            }
+            None => {
+                self.line.leave();
+                Ok(RxBurst::new(&mut self.none, &mut self.nobody))
+            }
+        }
+    }
+
+    /// Throws away what a driver sent on a ring that it disabled.
+    #[cold]
+    fn discard(&mut self, max: usize) -> Result<(), QueueError> {
+        let Some(engine) = &mut self.line.disabled else { return Ok(()) };
+        let Engine { batch, side } = &mut **engine;
+        let RxStats { packets, bytes, .. } = *side.stats();
+        side.fill(batch, max)?;
+        drop(RxBurst::new(batch, side));
+        let stats = side.stats_mut();
+        stats.discarded += stats.packets - packets;
+        (stats.packets, stats.bytes) = (packets, bytes);
+        Ok(())
+    }
+
+    /// Asks the driver for a kick with the next packet, and returns whether packets are waiting
+    /// already: when `true`, do not sleep. Takes earlier kicks, some system calls.
+    ///
+    /// # Errors
+    /// As [`rx_burst`](Self::rx_burst).
+    pub fn arm(&mut self) -> Result<bool, QueueError> {
+        let (waiting, kicked) = self.line.arm()?;
+        self.line.stats_mut().wake_ups += u64::from(kicked);
+        Ok(waiting)
+    }
+
+    /// The counters now, over all rings that were behind the queue.
+    #[must_use]
+    pub fn stats(&self) -> RxStats {
+        *self.line.stats()
+    }
+}
+
+impl AsFd for RxQueue {
+    /// For the caller's epoll, mio or tokio: readable once the driver kicked, and when control
+    /// changed something. It stays the same for the queue's life.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.line.seat.bells.as_fd()
+    }
+}
+
+impl PacketRx for RxQueue {
+    fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
+        Self::rx_burst(self, max)
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        Self::arm(self)
+    }
+
+    fn doorbell(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn stats(&self) -> RxStats {
+        self.stats()
+    }
+}
+
+impl ReleaseRx for Nobody {
+    fn release(&mut self, _: Released<'_>) {}
+}
+
+/// Builds what receives from the ring that `start` describes.
+pub(super) fn build(
+    memory: Arc<GuestMemory>,
+    start: &RingStart,
+    seat: Arc<Seat>,
+) -> Result<AnyEngine, RingError> {
+    Ok(AnyEngine::Rx(match start.base {
+        RingBase::Split { avail } => split::rx(memory, start, avail, seat)?,
+        RingBase::Packed { used, .. } => packed::rx(memory, start, used, seat)?,
+    }))
+}
+
+impl Direction for Rx {
+    type Batch = RxBatch;
+    type Side = dyn RxSide;
+    type Stats = RxStats;
+
+    const DISCARDS: bool = true;
+
+    fn pack(engine: Box<Engine<Self>>) -> AnyEngine {
+        AnyEngine::Rx(engine)
+    }
+
+    fn unpack(engine: AnyEngine) -> Option<Box<Engine<Self>>> {
+        match engine {
+            AnyEngine::Rx(engine) => Some(engine),
+            AnyEngine::Tx(_) => None,
+        }
+    }
+
+    fn count_fault(stats: &mut RxStats, error: QueueError) {
+        stats.count_fault(error);
+    }
+}

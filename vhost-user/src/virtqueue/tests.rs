@@ -1,0 +1,31 @@
+//! Rings that are started, changed and stopped behind their queues.
+
+/// Runs functions that are generic in the driver with one of each layout.
+macro_rules! for_both_layouts {
+    ($($name:ident)*) => {
+        mod split {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::virtqueue::split::tests::Driver>();
+            })*
+        }
+
+        mod packed {
+            $(#[test]
+            fn $name() {
+                super::$name::<crate::virtqueue::packed::tests::Packed>();
+            })*
+        }
+    };
+}
+
+mod bells;
+mod broken;
+mod memory;
+mod peer;
+mod rig;
+mod states;
+mod threads;
+
+use peer::{Peer, receive, send};
+pub(super) use rig::{Ends, Ring};

@@ -1,0 +1,157 @@
+//! Drivers of either layout, as far as they are alike.
+
+use super::{Ends, Ring};
+use crate::backend::RingBase;
+use crate::memory::GuestMemory;
+use crate::virtqueue::packed::tests::Packed;
+use crate::virtqueue::split::tests::{DATA, Driver, GUEST, Setup};
+use crate::virtqueue::{KickMode, RingFeatures, RingStart, RxQueue, TxQueue};
+use std::sync::Arc;
+
+/// Entries of its ring.
+pub(super) const SIZE: u16 = 8;
+const WRITE: u16 = 2;
+/// Bytes of a buffer.
+const BUFFER: u32 = 2000;
+
+/// A driver with a ring of eight that is not started.
+pub(super) trait Peer: Sized {
+    fn new() -> Self;
+
+    fn memory(&self) -> &Driver;
+
+    fn memory_mut(&mut self) -> &mut Driver;
+
+    /// How the ring is to be started, from its very beginning.
+    fn start(&self) -> RingStart;
+
+    /// Sends a packet.
+    fn send(&mut self, frame: &[u8]);
+
+    /// Offers a receive buffer.
+    fn offer(&mut self);
+
+    /// What was given back since the last time: packets in receive buffers; of others nothing.
+    fn given_back(&mut self) -> Vec<Vec<u8>>;
+
+    /// Makes something available that breaks the ring.
+    fn break_ring(&mut self);
+
+    fn ends(&self) -> &Ends {
+        &self.memory().ends
+    }
+
+    fn guest(&self) -> &Arc<GuestMemory> {
+        &self.memory().guest
+    }
+
+    fn rx(&self) -> Ring<RxQueue> {
+        Ring::rx(self.ends(), self.guest(), self.start())
+    }
+
+    fn tx(&self) -> Ring<TxQueue> {
+        Ring::tx(self.ends(), self.guest(), self.start())
+    }
+
+    fn start_at(&self, base: RingBase) -> RingStart {
+        RingStart { base, ..self.start() }
+    }
+}
+
+/// Where the buffer of a slot is.
+fn buffer(slot: u16) -> u64 {
+    GUEST + DATA + 20_000 * u64::from(slot)
+}
+
+fn contents(driver: &Driver, slot: u16, len: u32) -> Vec<u8> {
+    driver.get(buffer(slot), len as usize).split_off(12.min(len as usize))
+}
+
+impl Peer for Driver {
+    fn new() -> Self {
+        Setup::new(SIZE).driver()
+    }
+
+    fn memory(&self) -> &Driver {
+        self
+    }
+
+    fn memory_mut(&mut self) -> &mut Driver {
+        self
+    }
+
+    fn start(&self) -> RingStart {
+        self.start_at(0)
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        let head = self.published % SIZE;
+        self.send_cut(head, frame, &[], buffer(head));
+    }
+
+    fn offer(&mut self) {
+        let head = self.published % SIZE;
+        self.describe(head, buffer(head), BUFFER, WRITE, 0);
+        self.offer(head);
+    }
+
+    fn given_back(&mut self) -> Vec<Vec<u8>> {
+        let used = self.used().into_iter();
+        used.map(|(head, len)| contents(self, u16::try_from(head).unwrap(), len)).collect()
+    }
+
+    fn break_ring(&mut self) {
+        self.publish(self.published.wrapping_add(0x4000));
+    }
+}
+
+impl Peer for Packed {
+    fn new() -> Self {
+        Self::new(SIZE)
+    }
+
+    fn memory(&self) -> &Driver {
+        &self.memory
+    }
+
+    fn memory_mut(&mut self) -> &mut Driver {
+        &mut self.memory
+    }
+
+    fn start(&self) -> RingStart {
+        let features = RingFeatures { indirect: true, ..RingFeatures::default() };
+        self.start(features, KickMode::default())
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        self.send(self.next.0, frame, 20_000, false);
+    }
+
+    fn offer(&mut self) {
+        let id = self.next.0;
+        self.offer(id, &[(buffer(id), BUFFER, WRITE)]);
+    }
+
+    fn given_back(&mut self) -> Vec<Vec<u8>> {
+        let used = self.used().into_iter();
+        used.map(|(id, len)| contents(&self.memory, id, len)).collect()
+    }
+
+    fn break_ring(&mut self) {
+        self.offer(0, &[(GUEST + DATA, 100, 1); SIZE as usize]);
+    }
+}
+
+/// Takes everything that one burst delivers.
+pub(super) fn receive(rx: &mut RxQueue) -> Vec<Vec<u8>> {
+    let burst = rx.rx_burst(256).unwrap();
+    burst.packets().map(|packet| packet.detach().to_vec()).collect()
+}
+
+/// Sends `frames` in one burst; returns how many were taken.
+pub(super) fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) -> usize {
+    let mut burst = tx.tx_burst(256).unwrap();
+    let sent = frames.iter().take_while(|frame| burst.push(frame).is_ok()).count();
+    assert_eq!(burst.commit(), sent);
+    sent
+}
