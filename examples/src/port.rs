@@ -3,10 +3,11 @@
 //! The protocol is known here and nowhere else: a link that is up is boxed queues, which cost one
 //! dynamic call a burst.
 
+mod memif;
+mod vhost;
+
 use anyhow::{Context, bail};
 use ringport::burst::{PacketRx, PacketTx};
-use ringport_memif::config::{ClientConfig, Reconnect, RoleConfig};
-use ringport_memif::{EventKind, PortConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,7 +17,8 @@ use std::time::Duration;
 /// A port string that has been read and understood.
 #[derive(Debug, Clone)]
 pub(crate) enum PortName {
-    Memif(Box<PortConfig>),
+    Memif(Box<ringport_memif::PortConfig>),
+    Vhost(Box<ringport_vhost_user::PortConfig>),
 }
 
 impl FromStr for PortName {
@@ -25,10 +27,11 @@ impl FromStr for PortName {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         match text.split_once(':') {
             Some(("memif", _)) => Ok(Self::Memif(Box::new(text.parse()?))),
-            Some((scheme @ ("vhost" | "vhost-user"), _)) => {
-                bail!("{scheme}: ports are not supported yet, only memif:")
-            }
-            _ => bail!("a port starts with memif:, as in memif:/run/a.sock,role=client,id=0"),
+            Some(("vhost", _)) => Ok(Self::Vhost(Box::new(text.parse()?))),
+            _ => bail!(
+                "a port starts with memif: or vhost:, as in memif:/run/a.sock,role=client,id=0 or \
+                 vhost:/run/b.sock,role=device"
+            ),
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memif(config) => config.fmt(f),
+            Self::Vhost(config) => config.fmt(f),
         }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) struct Port {
 #[derive(Debug)]
 enum Driver {
     Memif(ringport_memif::Port),
+    Vhost(Box<ringport_vhost_user::Port>),
 }
 
 /// What a port reports.
@@ -64,12 +69,18 @@ pub(crate) enum Event {
     Down(String),
     /// An attempt failed; the port tries again if its string says so.
     Refused(String),
+    /// So many transmit queues have a peer now, counted from the first.
+    TxQueues(usize),
+    /// Something went wrong that does not end the link.
+    Trouble(String),
 }
 
 /// The queues of a link.
 pub(crate) struct Link {
     pub(crate) rx: Vec<Box<dyn PacketRx>>,
     pub(crate) tx: Vec<Box<dyn PacketTx>>,
+    /// Transmit queues that have a peer, counted from the first.
+    pub(crate) tx_in_use: usize,
     pub(crate) facts: Facts,
 }
 
@@ -91,28 +102,25 @@ pub(crate) struct Facts {
 impl Port {
     /// Listens or starts to connect; does not wait.
     pub(crate) fn open(name: &PortName) -> anyhow::Result<Self> {
-        let PortName::Memif(config) = name;
-        let once = matches!(
-            &config.role,
-            RoleConfig::Client(ClientConfig { reconnect: Reconnect::Never, .. })
-        );
-        let port = ringport_memif::Port::new((**config).clone());
-        let driver = Driver::Memif(port.with_context(|| format!("cannot open {name}"))?);
+        let (driver, once) = match name {
+            PortName::Memif(config) => memif::open(config)?,
+            PortName::Vhost(config) => vhost::open(config)?,
+        };
         Ok(Self { driver, once })
     }
 
     /// Waits up to `timeout` for something to happen to the link.
     pub(crate) fn poll(&mut self, timeout: Duration) -> anyhow::Result<Option<Event>> {
-        let Driver::Memif(port) = &mut self.driver;
-        let event = port.poll(Some(timeout)).context("memif port")?;
-        Ok(event.and_then(|event| match event.kind {
-            EventKind::LinkUp(link) => Some(Event::Up(Link::of_memif(*link))),
-            EventKind::LinkDown(reason) => Some(Event::Down(reason.to_string())),
-            EventKind::Refused(error) => {
-                Some(Event::Refused(format!("{:#}", anyhow::Error::new(error))))
+        match &mut self.driver {
+            Driver::Memif(port) => {
+                let event = port.poll(Some(timeout)).context("memif port")?;
+                Ok(event.and_then(memif::event))
             }
-            _ => None,
-        }))
+            Driver::Vhost(port) => {
+                let event = port.poll(Some(timeout)).context("vhost-user port")?;
+                Ok(event.and_then(vhost::event))
+            }
+        }
     }
 
     /// Whether the port does not try again once a link or an attempt has ended.
@@ -120,37 +128,34 @@ impl Port {
         self.once
     }
 
-    /// Leaves for good, and tells the peer.
+    /// Leaves for good, and tells the peer where the protocol has a word for that.
     pub(crate) fn close(self) {
-        let Driver::Memif(port) = self.driver;
-        port.close("ringport ends");
+        match self.driver {
+            Driver::Memif(port) => port.close("ringport ends"),
+            Driver::Vhost(port) => drop(port),
+        }
     }
 }
 
 impl AsFd for Port {
     /// Readable when [`poll`](Port::poll) has something to do.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let Driver::Memif(port) = &self.driver;
-        port.as_fd()
+        match &self.driver {
+            Driver::Memif(port) => port.as_fd(),
+            Driver::Vhost(port) => port.as_fd(),
+        }
     }
 }
 
 impl Link {
-    fn of_memif(link: ringport_memif::Link) -> Self {
-        let (peer, parameters) = (link.peer, link.parameters);
-        let facts = Facts {
-            protocol: format!("memif {}.{}", peer.version >> 8, peer.version & 0xff),
-            peer: peer.app_name.to_string(),
-            interface: peer.if_name.to_string(),
-            pid: peer.credentials.pid,
-            rx_queues: link.rx.len(),
-            tx_queues: link.tx.len(),
-            ring_size: 1 << parameters.log2_ring_size,
-            buffer_bytes: parameters.buffer_size,
-        };
-        let rx = link.rx.into_iter().map(|rx| Box::new(rx) as Box<dyn PacketRx>).collect();
-        let tx = link.tx.into_iter().map(|tx| Box::new(tx) as Box<dyn PacketTx>).collect();
-        Self { rx, tx, facts }
+    fn new(
+        rx: Vec<impl PacketRx + 'static>,
+        tx: Vec<impl PacketTx + 'static>,
+        facts: Facts,
+    ) -> Self {
+        let rx = rx.into_iter().map(|rx| Box::new(rx) as Box<dyn PacketRx>).collect();
+        let tx: Vec<_> = tx.into_iter().map(|tx| Box::new(tx) as Box<dyn PacketTx>).collect();
+        Self { rx, tx_in_use: tx.len(), tx, facts }
     }
 }
 
@@ -167,8 +172,9 @@ mod tests {
     #[test]
     fn names_of_other_protocols_are_refused_with_a_hint() {
         let refusal = |text: &str| text.parse::<PortName>().unwrap_err().to_string();
-        assert_eq!(refusal("vhost:/a"), "vhost: ports are not supported yet, only memif:");
-        assert!(refusal("/run/a.sock").contains("starts with memif:"));
+        assert!(refusal("/run/a.sock").contains("starts with memif: or vhost:"));
+        assert!(refusal("tap:a").contains("starts with memif: or vhost:"));
+        assert!(refusal("vhost:/a").contains("role is missing"));
         assert!(refusal("memif:/a,role=boss").contains("role=boss"));
     }
 

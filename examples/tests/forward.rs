@@ -180,7 +180,7 @@ fn bad_ports_and_options_are_named() {
     let good = "memif:/run/a.sock,role=client";
     for (arguments, named) in [
         (&["forward", good][..], "<PORT>"),
-        (&["forward", good, "vhost:/run/b.sock"], "vhost: ports are not supported yet"),
+        (&["forward", good, "vhost:/run/b.sock"], "key role is missing: expected device"),
         (&["forward", good, "memif:/run/b.sock,role=boss"], "role=boss: expected"),
         (&["forward", "eth0", good], "'eth0'"),
         (&["forward", good, good, "--burst", "257"], "'257'"),

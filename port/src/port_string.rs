@@ -44,11 +44,13 @@ pub enum ItemError {
         key: &'static str,
     },
     /// A key is set that the role does not have.
-    #[error("key {key} means nothing with role={role}")]
+    #[error("key {key} means nothing with {what}={role}")]
     NotForRole {
         /// The key.
         key: &'static str,
-        /// The role.
+        /// The key that decides.
+        what: &'static str,
+        /// Its value.
         role: &'static str,
     },
     /// A value is not one of those that a key takes.
@@ -116,14 +118,14 @@ impl<'a> Items<'a> {
         Ok(Self { keys, given })
     }
 
-    /// Refuses keys of other roles.
+    /// Refuses keys of other roles than `role`, which the key `what` has chosen.
     ///
     /// # Errors
     /// [`ItemError::NotForRole`].
-    pub fn check_role(&self, role: &'static str) -> Result<(), ItemError> {
+    pub fn check_role(&self, what: &'static str, role: &'static str) -> Result<(), ItemError> {
         for &(key, only) in self.keys {
             if only.is_some_and(|only| only != role) && self.text(key).is_some() {
-                return Err(ItemError::NotForRole { key, role });
+                return Err(ItemError::NotForRole { key, what, role });
             }
         }
         Ok(())

@@ -1,14 +1,127 @@
 //! What can go wrong, by whose fault it is.
 //!
-//! [`PeerMisbehaved`] when the peer broke the protocol, [`PeerIncompatible`] when it keeps to it but
-//! wants what we do not have, [`ControlError::Failed`] when we could not do what it asked.
+//! [`ConfigError`] is the caller's. [`DeviceError`] is why a device did not do what its front-end
+//! asked, or lost it; of its conversation, [`ControlError`] tells: [`PeerMisbehaved`] when the peer
+//! broke the protocol, [`PeerIncompatible`] when it keeps to it but wants what we do not have,
+//! [`ControlError::Failed`] when we could not do what it asked.
 
 pub use crate::backend::{PeerIncompatible, PeerMisbehaved};
 pub use crate::wire::{FrameError, WireError};
 
+use crate::memory::MemoryError;
+use crate::virtqueue::RingError;
 use crate::wire::Request;
+use ringport::doorbell::DoorbellError;
+use ringport::error::CallError;
+use ringport::port_string::ItemError;
+use ringport::shm::RegionError;
+use ringport::socket::{AddressError, SocketError};
 use std::time::Duration;
 use thiserror::Error;
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A socket address, or a socket given to us, cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// An item of a port string, or a number in a configuration, cannot work.
+    #[error(transparent)]
+    Item(#[from] ItemError),
+    /// A port string names another protocol.
+    #[error("port string {given:?} does not start with \"vhost:\"")]
+    NotVhost {
+        /// What was given.
+        given: String,
+    },
+}
+
+/// Why a device does not work, or did not do what its front-end asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// It is configured in a way that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operating system refused a call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// What was said on the socket.
+    #[error("{0}")]
+    Control(ControlError),
+    /// A memory region cannot be used.
+    #[error("memory region at guest address {guest_address:#x}")]
+    Region {
+        /// Where the region begins.
+        guest_address: u64,
+        /// What is wrong with it.
+        source: RegionError,
+    },
+    /// The regions make up no memory.
+    #[error(transparent)]
+    Memory(MemoryError),
+    /// A ring starts, but no memory is shared: a virtual machine whose memory is private.
+    #[error(
+        "ring {ring} starts, but the front-end shares no memory: QEMU needs \
+         -object memory-backend-memfd,id=mem,size=...,share=on -machine memory-backend=mem"
+    )]
+    NoMemory {
+        /// The ring.
+        ring: u16,
+    },
+    /// A ring cannot be used.
+    #[error("ring {ring}")]
+    Ring {
+        /// The ring.
+        ring: u16,
+        /// What is wrong with it.
+        source: RingError,
+    },
+    /// A ring's eventfd is none.
+    #[error("doorbell of ring {ring}")]
+    Doorbell {
+        /// The ring.
+        ring: u16,
+        /// What is wrong with it.
+        source: DoorbellError,
+    },
+    /// Something did not happen in time.
+    #[error("timeout after {waited:?}")]
+    Timeout {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl From<ControlError> for DeviceError {
+    fn from(error: ControlError) -> Self {
+        use PeerMisbehaved::RingIncomplete;
+        match error {
+            ControlError::PeerMisbehaved(RingIncomplete {
+                index,
+                missing: Request::SetMemTable,
+            }) => Self::NoMemory { ring: index },
+            other => Self::Control(other),
+        }
+    }
+}
+
+impl From<AddressError> for DeviceError {
+    fn from(error: AddressError) -> Self {
+        Self::Config(error.into())
+    }
+}
+
+impl From<SocketError> for DeviceError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Call(call) => call.into(),
+            SocketError::Address(address) => address.into(),
+            other => CallError::io("open the socket")(std::io::Error::other(other)).into(),
+        }
+    }
+}
 
 /// Why a request was refused, or a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -16,10 +129,10 @@ use thiserror::Error;
 pub enum ControlError {
     /// The peer wants something that we do not have.
     #[error("peer is incompatible: {0}")]
-    PeerIncompatible(#[from] PeerIncompatible),
+    PeerIncompatible(PeerIncompatible),
     /// The peer broke the protocol.
     #[error("peer misbehaved: {0}")]
-    PeerMisbehaved(#[from] PeerMisbehaved),
+    PeerMisbehaved(PeerMisbehaved),
     /// We could not do what the peer asked, and there is no way to tell it.
     #[error("{request} failed here, and the peer does not wait for an answer")]
     Failed {
@@ -55,6 +168,18 @@ impl ControlError {
     pub(crate) fn is_about_unoffered(&self) -> bool {
         use PeerIncompatible::{NotOffered, UnknownRequest};
         matches!(self, Self::PeerIncompatible(UnknownRequest { .. } | NotOffered { .. }))
+    }
+}
+
+impl From<PeerMisbehaved> for ControlError {
+    fn from(why: PeerMisbehaved) -> Self {
+        Self::PeerMisbehaved(why)
+    }
+}
+
+impl From<PeerIncompatible> for ControlError {
+    fn from(why: PeerIncompatible) -> Self {
+        Self::PeerIncompatible(why)
     }
 }
 

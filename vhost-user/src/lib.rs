@@ -4,8 +4,21 @@
 //! The *front-end* (driver side) owns the memory and lays out rings in it; the *back-end* (device
 //! side) maps that memory and moves packets. A socket carries the messages between them.
 //!
+//! ```no_run
+//! use ringport_vhost_user::Port;
+//! use std::time::Duration;
+//!
+//! let mut port = Port::open("vhost:/run/vm.sock,role=device,queues=1")?;
+//! let mut link = port.wait_link_up(Duration::from_secs(10))?;
+//! let (rx, tx) = (&mut link.rx[0], &mut link.tx[0]);
+//! # let _ = (rx, tx);
+//! # Ok::<(), ringport_vhost_user::DeviceError>(())
+//! ```
+//!
 //! | module | what it is for |
 //! |---|---|
+//! | [`Port`], [`device`] | a device with sockets and timers: from a configuration to queues |
+//! | [`port_string`] | ports named by text |
 //! | [`backend`] | the back-end's half of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
 //! | [`net`] | the header in front of each packet |
@@ -16,8 +29,7 @@
 //! Rx and tx are always from our side: what a driver calls its transmit queue is an
 //! [`RxQueue`](virtqueue::RxQueue) here.
 //!
-//! Not there yet: a driver with sockets that joins the conversation and the rings to a port, and the
-//! front-end's side.
+//! Not there yet: the front-end's side.
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]
@@ -26,10 +38,16 @@ compile_error!(
 );
 
 pub mod backend;
+pub mod device;
 pub mod error;
 pub mod memory;
 pub mod net;
+mod port;
+pub mod port_string;
 pub mod virtqueue;
 pub mod wire;
 
-pub use error::ControlError;
+pub use device::{Device, DeviceConfig, DownReason, Event, Link};
+pub use error::{ConfigError, ControlError, DeviceError};
+pub use port::{Port, PortConfig, RoleConfig};
+pub use virtqueue::{RxQueue, TxQueue};

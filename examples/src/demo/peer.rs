@@ -47,10 +47,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn wait_up(port: &mut Port) -> anyhow::Result<Link> {
-    match port.poll(Duration::from_secs(5))? {
-        Some(Event::Up(link)) => Ok(link),
-        Some(Event::Down(reason) | Event::Refused(reason)) => bail!("{reason}"),
-        None => bail!("no link within 5 s"),
+    loop {
+        match port.poll(Duration::from_secs(5))? {
+            Some(Event::Up(link)) => return Ok(link),
+            Some(Event::Down(reason) | Event::Refused(reason)) => bail!("{reason}"),
+            Some(_) => {}
+            None => bail!("no link within 5 s"),
+        }
     }
 }
 
@@ -148,7 +151,7 @@ fn has_order(stdin: &Stdin, port: &mut Port, look: &mut Instant) -> anyhow::Resu
 fn no_event(port: &mut Port) -> anyhow::Result<()> {
     match port.poll(Duration::ZERO)? {
         Some(Event::Down(reason) | Event::Refused(reason)) => bail!("link lost: {reason}"),
-        Some(Event::Up(_)) | None => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 

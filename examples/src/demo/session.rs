@@ -124,7 +124,7 @@ impl Watch {
         self.second.check()?;
         match self.port.poll(Duration::ZERO)? {
             Some(Event::Down(reason)) => self.lost(&reason),
-            Some(Event::Up(_) | Event::Refused(_)) | None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -160,6 +160,7 @@ impl Watch {
                 match event {
                     Event::Up(link) => return Ok(link),
                     Event::Down(reason) | Event::Refused(reason) => self.lost(&reason)?,
+                    Event::TxQueues(_) | Event::Trouble(_) => {}
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());

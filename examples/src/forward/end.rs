@@ -46,7 +46,7 @@ impl End {
             return 0;
         };
         let mut moved = 0;
-        let tx_queues = to.tx.len().max(1);
+        let tx_queues = to.tx_in_use.max(1);
         for (at, rx) in from.rx.iter_mut().enumerate() {
             let Some(tx) = to.tx.get_mut(at % tx_queues) else {
                 return 0;
@@ -80,7 +80,7 @@ impl End {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         while let Some(event) = self.port.poll(Duration::ZERO)? {
-            let up = matches!(event, Event::Up(_));
+            let ended = matches!(event, Event::Down(_) | Event::Refused(_));
             match event {
                 Event::Up(link) => {
                     report.up(self.name, &link.facts)?;
@@ -99,8 +99,14 @@ impl End {
                     self.refusal = reason;
                 }
                 Event::Refused(_) => {}
+                Event::TxQueues(count) => {
+                    if let Some(link) = &mut self.link {
+                        link.tx_in_use = count;
+                    }
+                }
+                Event::Trouble(what) => report.trouble(self.name, &what)?,
             }
-            if !up && self.port.is_once() {
+            if ended && self.port.is_once() {
                 bail!("port {} has no link and is not to reconnect", self.name);
             }
         }

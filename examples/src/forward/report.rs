@@ -26,6 +26,7 @@ enum Line<'a> {
     Up { port: &'a str, link: &'a Facts },
     Down { port: &'a str, reason: &'a str },
     Refused { port: &'a str, reason: &'a str },
+    Trouble { port: &'a str, what: &'a str },
     Stats { seconds: f64, a_to_b: Flow, b_to_a: Flow },
     Total { seconds: f64, a_to_b: Flow, b_to_a: Flow },
 }
@@ -66,6 +67,10 @@ impl Report {
 
     pub(super) fn refused(&self, port: &str, reason: &str) -> anyhow::Result<()> {
         self.write(&Line::Refused { port, reason }, || format!("{port}: no link, {reason}"))
+    }
+
+    pub(super) fn trouble(&self, port: &str, what: &str) -> anyhow::Result<()> {
+        self.write(&Line::Trouble { port, what }, || format!("{port}: {what}"))
     }
 
     /// Time until the next statistics; `None` if there are to be none.

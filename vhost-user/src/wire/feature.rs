@@ -1,10 +1,63 @@
-//! Feature bits: those of virtio that the protocol itself depends on, and its own.
+//! Feature bits: those of virtio and its network device, and the protocol's own.
+//!
+//! Spec: VIRTIO 1.3 §5.1.3, §6.
 
 use std::fmt;
 use std::ops::BitOr;
 
+/// Virtio-net feature: the driver may leave checksums to the device.
+pub const CSUM: u64 = 1 << 0;
+
+/// Virtio-net feature: the device may leave checksums to the driver.
+pub const GUEST_CSUM: u64 = 1 << 1;
+
+/// Virtio-net feature: the device says how long packets may be.
+pub const MTU: u64 = 1 << 3;
+
+/// Virtio-net feature: the device has an address.
+pub const MAC: u64 = 1 << 5;
+
+/// Virtio-net feature: the driver takes TCP over IPv4 to be segmented.
+pub const GUEST_TSO4: u64 = 1 << 7;
+
+/// Virtio-net feature: the driver takes TCP over IPv6 to be segmented.
+pub const GUEST_TSO6: u64 = 1 << 8;
+
+/// Virtio-net feature: the driver takes segments with ECN bits.
+pub const GUEST_ECN: u64 = 1 << 9;
+
+/// Virtio-net feature: the device takes TCP over IPv4 to be segmented.
+pub const HOST_TSO4: u64 = 1 << 11;
+
+/// Virtio-net feature: the device takes TCP over IPv6 to be segmented.
+pub const HOST_TSO6: u64 = 1 << 12;
+
+/// Virtio-net feature: the device takes segments with ECN bits.
+pub const HOST_ECN: u64 = 1 << 13;
+
+/// Virtio-net feature: a packet may take several receive buffers.
+pub const MRG_RXBUF: u64 = 1 << 15;
+
+/// Virtio-net feature: the configuration space says whether the link is up.
+pub const STATUS: u64 = 1 << 16;
+
+/// Virtio-net feature: there is a control queue. The front-end keeps it.
+pub const CTRL_VQ: u64 = 1 << 17;
+
+/// Virtio-net feature: the driver announces itself after migration.
+pub const GUEST_ANNOUNCE: u64 = 1 << 21;
+
+/// Virtio-net feature: more than one pair of queues.
+pub const MQ: u64 = 1 << 22;
+
 /// Virtio feature: writes to the front-end's memory go to the dirty log.
 pub const LOG_ALL: u64 = 1 << 26;
+
+/// Virtio feature: descriptors may be in tables outside the ring.
+pub const INDIRECT_DESC: u64 = 1 << 28;
+
+/// Virtio feature: either side names the index that it wants to hear of.
+pub const EVENT_IDX: u64 = 1 << 29;
 
 /// Virtio feature that only lives on this socket: GET_PROTOCOL_FEATURES is understood, and rings
 /// begin disabled.
@@ -15,6 +68,9 @@ pub const VERSION_1: u64 = 1 << 32;
 
 /// Virtio feature: rings have the packed layout.
 pub const RING_PACKED: u64 = 1 << 34;
+
+/// Virtio feature: buffers are used in the order in which they were made available.
+pub const IN_ORDER: u64 = 1 << 35;
 
 /// A set of protocol features.
 ///

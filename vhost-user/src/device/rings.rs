@@ -1,0 +1,240 @@
+//! The rings of one connection, from control's side.
+
+use super::Generation;
+use super::config::ring_features;
+use crate::backend::{RingBase, RingOffer};
+use crate::error::DeviceError;
+use crate::memory::GuestMemory;
+use crate::virtqueue::{
+    KickMode, Prepared, RingAddresses, RingControl, RingStart, RxQueue, TxQueue, rx_ring, tx_ring,
+};
+use ringport::doorbell::Doorbell;
+use ringport::error::{CallError, QueueError};
+use ringport::link::LinkState;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Every ring that exists: of pair `n` ring `2n` is what the driver receives from, and `2n + 1` what
+/// it sends to.
+#[derive(Debug)]
+pub(super) struct Rings {
+    rings: Vec<Ring>,
+    kicks: KickMode,
+    features: u64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    control: RingControl,
+    /// Entries, while it runs.
+    size: Option<u16>,
+    enabled: bool,
+    /// Told when it breaks.
+    err: Option<Doorbell>,
+    /// Nobody has asked yet.
+    fault: Option<QueueError>,
+}
+
+/// The data sides of the rings.
+#[derive(Debug)]
+pub(super) struct Queues {
+    pub(super) rx: Vec<RxQueue>,
+    pub(super) tx: Vec<TxQueue>,
+}
+
+impl Rings {
+    /// Rings that do not run yet, for `pairs` pairs. `wake` is rung when a change has settled, or a
+    /// ring broken.
+    pub(super) fn new(
+        pairs: u16,
+        kicks: KickMode,
+        link: &Arc<LinkState>,
+        wake: &Arc<Doorbell>,
+    ) -> Result<(Self, Queues), CallError> {
+        let mut queues = Queues { rx: Vec::new(), tx: Vec::new() };
+        let mut rings = Vec::new();
+        for _ in 0..pairs {
+            let failed = CallError::io;
+            let (tx, control) =
+                tx_ring(Arc::clone(link), Arc::clone(wake)).map_err(failed("make a queue"))?;
+            rings.push(Ring::new(control));
+            queues.tx.push(tx);
+            let (rx, control) =
+                rx_ring(Arc::clone(link), Arc::clone(wake)).map_err(failed("make a queue"))?;
+            rings.push(Ring::new(control));
+            queues.rx.push(rx);
+        }
+        Ok((Self { rings, kicks, features: 0 }, queues))
+    }
+
+    pub(super) fn set_features(&mut self, features: u64, rings_enabled: bool) {
+        self.features = features;
+        if rings_enabled {
+            self.rings.iter_mut().for_each(|ring| ring.set_enabled(true));
+        }
+    }
+
+    pub(super) fn start(
+        &mut self,
+        offer: RingOffer,
+        memory: Option<&Arc<GuestMemory>>,
+    ) -> Result<(), DeviceError> {
+        let (number, kicks, features) = (offer.index, self.kicks, ring_features(self.features));
+        let ring = self.ring(number);
+        let (Some(ring), Some(memory)) = (ring, memory) else {
+            return Err(DeviceError::NoMemory { ring: number });
+        };
+        let kick = doorbell(number, offer.kick)?;
+        let call = doorbell(number, offer.call)?;
+        let err = doorbell(number, offer.err)?;
+        let start = RingStart {
+            addresses: RingAddresses {
+                size: offer.size,
+                descriptor: offer.addresses.descriptor_area,
+                driver: offer.addresses.driver_area,
+                device: offer.addresses.device_area,
+            },
+            base: offer.base,
+            features,
+            // Nobody would kick.
+            kicks: if kick.is_some() { kicks } else { KickMode::Polling },
+            kick: kick.map(Arc::new),
+            call: call.map(Arc::new),
+            enabled: offer.enabled,
+        };
+        let started = ring.control.start(Arc::clone(memory), start);
+        started.map_err(|source| DeviceError::Ring { ring: number, source })?;
+        ring.size = Some(offer.size);
+        ring.enabled = offer.enabled;
+        ring.fault = None;
+        ring.err = err;
+        Ok(())
+    }
+
+    pub(super) fn stop(&mut self, number: u16) {
+        if let Some(ring) = self.ring(number) {
+            ring.stop();
+        }
+    }
+
+    pub(super) fn stop_all(&mut self) {
+        for ring in &mut self.rings {
+            ring.stop();
+            ring.enabled = false;
+        }
+    }
+
+    pub(super) fn set_enabled(&mut self, number: u16, enabled: bool) {
+        if let Some(ring) = self.ring(number) {
+            ring.set_enabled(enabled);
+        }
+    }
+
+    pub(super) fn set_kick(&mut self, number: u16, fd: Option<OwnedFd>) -> Result<(), DeviceError> {
+        let kick = doorbell(number, fd)?.map(Arc::new);
+        let Some(ring) = self.ring(number) else { return Ok(()) };
+        let changed = ring.control.set_kick(kick);
+        changed.map_err(|source| DeviceError::Ring { ring: number, source })
+    }
+
+    pub(super) fn set_call(&mut self, number: u16, fd: Option<OwnedFd>) -> Result<(), DeviceError> {
+        let call = doorbell(number, fd)?.map(Arc::new);
+        if let Some(ring) = self.ring(number) {
+            ring.control.set_call(call);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_err(&mut self, number: u16, fd: Option<OwnedFd>) -> Result<(), DeviceError> {
+        let err = doorbell(number, fd)?;
+        if let Some(ring) = self.ring(number) {
+            ring.err = err;
+        }
+        Ok(())
+    }
+
+    /// Has every ring that runs go on in another memory, or none of them.
+    pub(super) fn move_to(&mut self, next: &Generation) -> Result<(), DeviceError> {
+        let memory = next.memory();
+        let prepared = self.rings.iter().zip(0u16..).map(|(ring, number)| {
+            let ready = ring.control.retranslated(memory);
+            ready.map_err(|source| DeviceError::Ring { ring: number, source })
+        });
+        let prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
+        for (ring, prepared) in self.rings.iter_mut().zip(prepared) {
+            ring.control.apply(prepared);
+        }
+        Ok(())
+    }
+
+    /// Whether no burst is open any more that began before the last change.
+    pub(super) fn is_settled(&mut self) -> bool {
+        self.rings.iter_mut().all(|ring| ring.control.is_settled())
+    }
+
+    /// Where a ring stopped. Its last change has settled.
+    pub(super) fn base(&self, number: u16) -> Option<RingBase> {
+        self.rings.get(usize::from(number)).and_then(|ring| ring.control.base())
+    }
+
+    /// Rings that broke since this was asked last. Whoever wants to know of it is told.
+    pub(super) fn take_faults(&mut self) -> Vec<(u16, QueueError)> {
+        let rings = self.rings.iter_mut().zip(0..);
+        rings.filter_map(|(ring, number)| ring.new_fault().map(|error| (number, error))).collect()
+    }
+
+    /// How many pairs run and are enabled, from the first on.
+    pub(super) fn pairs_enabled(&self) -> u16 {
+        let pairs = self.rings.chunks_exact(2).take_while(|pair| pair.iter().all(Ring::is_active));
+        u16::try_from(pairs.count()).unwrap_or(u16::MAX)
+    }
+
+    /// Entries of the rings of the first pair: what the driver sends to, and what it receives from.
+    pub(super) fn first_sizes(&self) -> [u16; 2] {
+        let size = |number: usize| self.rings.get(number).and_then(|ring| ring.size).unwrap_or(0);
+        [size(1), size(0)]
+    }
+
+    fn ring(&mut self, number: u16) -> Option<&mut Ring> {
+        self.rings.get_mut(usize::from(number))
+    }
+}
+
+impl Ring {
+    fn new(control: RingControl) -> Self {
+        Self { control, size: None, enabled: false, err: None, fault: None }
+    }
+
+    fn is_active(&self) -> bool {
+        self.size.is_some() && self.enabled
+    }
+
+    fn stop(&mut self) {
+        self.control.stop();
+        self.size = None;
+        self.err = None;
+    }
+
+    fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+        self.control.set_enabled(enabled);
+    }
+
+    fn new_fault(&mut self) -> Option<QueueError> {
+        let error = self.control.fault()?;
+        if self.fault.replace(error).is_some() {
+            return None;
+        }
+        if let Some(err) = &self.err {
+            // It is a courtesy; nobody waits for it.
+            let _ = err.ring();
+        }
+        Some(error)
+    }
+}
+
+/// The doorbell behind a descriptor, if there is one.
+fn doorbell(ring: u16, fd: Option<OwnedFd>) -> Result<Option<Doorbell>, DeviceError> {
+    let made = fd.map(Doorbell::from_peer).transpose();
+    made.map_err(|source| DeviceError::Doorbell { ring, source })
+}

@@ -1,0 +1,256 @@
+//! One connection to a front-end: what it asks for, and how it is done.
+
+use super::connection::{Connection, Step};
+use super::memory::{Generation, SharedMemory};
+use super::rings::{Queues, Rings};
+use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, space};
+use crate::backend::{self, BackendMachine, Failed};
+use crate::error::DeviceError;
+use crate::wire::feature;
+use ringport::doorbell::Doorbell;
+use ringport::error::{CallError, QueueError};
+use ringport::link::LinkState;
+use ringport::reactor::Interest;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    config: DeviceConfig,
+    connection: Connection,
+    memory: SharedMemory,
+    rings: Rings,
+    link: Arc<LinkState>,
+    /// Rung by queues when a change has settled, or a ring broken.
+    wake: Arc<Doorbell>,
+    /// Until the link is up.
+    queues: Option<Queues>,
+    /// What the front-end is told once every burst is over that began before.
+    waiting: Option<Answer>,
+    pairs_enabled: u16,
+    /// For requests of our own, of which there are none yet; the front-end expects it to be kept.
+    channel: Option<OwnedFd>,
+    /// Since when the link is up.
+    pub(super) up: Option<Instant>,
+}
+
+/// An answer that waits for bursts to end.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Done,
+    Base(u16),
+}
+
+/// How an event goes on.
+enum Next {
+    /// It is done once all bursts are over that began before.
+    WhenSettled(Answer),
+    /// It was answered.
+    Answered,
+}
+
+impl Session {
+    pub(super) fn new(socket: OwnedFd, config: &DeviceConfig) -> Result<Self, DeviceError> {
+        let link = Arc::new(LinkState::new().map_err(CallError::io("eventfd"))?);
+        let wake = Arc::new(Doorbell::create().map_err(CallError::io("eventfd"))?);
+        let (rings, queues) = Rings::new(config.queue_pairs, config.kicks, &link, &wake)?;
+        Ok(Self {
+            config: *config,
+            connection: Connection::new(socket, BackendMachine::new(config.backend()))?,
+            memory: SharedMemory::new(config.policy, Arc::clone(&link))?,
+            rings,
+            link,
+            wake,
+            queues: Some(queues),
+            waiting: None,
+            pairs_enabled: 0,
+            channel: None,
+            up: None,
+        })
+    }
+
+    /// Reads and does what the front-end asks, as far as it goes without waiting.
+    pub(super) fn on_socket(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.connection.step()? {
+                Step::Idle => break,
+                Step::Handled => {}
+                Step::Refused(error) => events.push_back(Event::RequestRefused(error.into())),
+                Step::Event(event) => self.on_event(event, events)?,
+            }
+            self.answer_if_settled(events)?;
+        }
+        self.connection.flush()
+    }
+
+    /// A queue has left a burst, or found its ring broken.
+    pub(super) fn on_wake(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+        // It was rung: there is nothing to learn from it.
+        let _ = self.wake.drain();
+        for (ring, error) in self.rings.take_faults() {
+            events.push_back(Event::RingBroken { ring, error });
+        }
+        self.answer_if_settled(events)?;
+        self.connection.flush()
+    }
+
+    /// A queue found the whole link broken: the front-end took memory back.
+    pub(super) fn fault(&self) -> Option<QueueError> {
+        self.link.fault()
+    }
+
+    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), DownReason> {
+        let result = self.connection.machine.on_deadline(now);
+        result.map_err(|error| DownReason::Protocol(error.into()))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.connection.machine.deadline()
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        self.connection.interest()
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
+        (*self.wake).as_fd()
+    }
+
+    pub(super) fn link_fd(&self) -> BorrowedFd<'_> {
+        self.link.wake_fd()
+    }
+
+    /// The queues learn that the link is down.
+    pub(super) fn end(&self) {
+        self.link.close();
+    }
+
+    fn on_event(
+        &mut self,
+        event: backend::Event,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), DownReason> {
+        match self.attempt(event, events) {
+            Ok(Next::WhenSettled(answer)) => self.waiting = Some(answer),
+            Ok(Next::Answered) => {}
+            Err(error) => {
+                let told = self.connection.machine.answer_ack(Err(Failed));
+                if told.is_err() {
+                    return Err(DownReason::Protocol(error));
+                }
+                events.push_back(Event::RequestRefused(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(
+        &mut self,
+        event: backend::Event,
+        events: &mut VecDeque<Event>,
+    ) -> Result<Next, DeviceError> {
+        use backend::Event as E;
+        match event {
+            E::Features { features, rings_enabled } => {
+                self.rings.set_features(features, rings_enabled);
+            }
+            E::MemoryTable(offers) => self.change_memory(self.memory.replaced(&offers)?)?,
+            E::AddRegion(offer) => self.change_memory(self.memory.with(&offer)?)?,
+            E::RemoveRegion(gone) => self.change_memory(self.memory.without(&gone)?)?,
+            E::RingStarted(offer) => self.rings.start(offer, self.memory.current())?,
+            E::RingStopped { index } => {
+                self.rings.stop(index);
+                return Ok(Next::WhenSettled(Answer::Base(index)));
+            }
+            E::RingEnabled { index, enabled } => self.rings.set_enabled(index, enabled),
+            E::RingKick { index, kick } => self.rings.set_kick(index, kick)?,
+            E::RingCall { index, call } => self.rings.set_call(index, call)?,
+            E::RingErr { index, err } => self.rings.set_err(index, err)?,
+            E::Reset(_) => self.rings.stop_all(),
+            E::BackendChannel(channel) => self.channel = Some(channel),
+            E::ConfigRead(span) => {
+                let contents = space::read(&self.config, span);
+                self.connection.machine.answer_config(Ok(contents))?;
+                return Ok(Next::Answered);
+            }
+            E::Rarp(address) => events.push_back(Event::Announce(address)),
+            E::Mtu(mtu) => events.push_back(Event::Mtu(mtu)),
+            E::Status(_) => {}
+            // Not offered, or nothing that a driver may write.
+            other => return self.refuse(&other),
+        }
+        Ok(Next::WhenSettled(Answer::Done))
+    }
+
+    /// Answers what the device does not have, in the way that the question wants.
+    fn refuse(&mut self, event: &backend::Event) -> Result<Next, DeviceError> {
+        use backend::Event as E;
+        let machine = &mut self.connection.machine;
+        match event {
+            E::InflightWanted { .. } => machine.answer_inflight(Err(Failed))?,
+            E::DeviceState(..) => machine.answer_device_state(Err(Failed))?,
+            _ => machine.answer_ack(Err(Failed))?,
+        }
+        Ok(Next::Answered)
+    }
+
+    fn change_memory(&mut self, next: Generation) -> Result<(), DeviceError> {
+        self.rings.move_to(&next)?;
+        self.memory.become_current(next);
+        Ok(())
+    }
+
+    /// Gives the answer that waits, if no burst is open any more that began before the change.
+    fn answer_if_settled(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+        let Some(answer) = self.waiting else { return Ok(()) };
+        if !self.rings.is_settled() {
+            return Ok(());
+        }
+        self.waiting = None;
+        let machine = &mut self.connection.machine;
+        let answered = match answer {
+            Answer::Done => machine.answer_ack(Ok(())),
+            Answer::Base(ring) => match self.rings.base(ring) {
+                Some(base) => machine.answer_vring_base(ring, base),
+                None => machine.answer_ack(Err(Failed)),
+            },
+        };
+        answered.map_err(|error| DownReason::Protocol(error.into()))?;
+        self.report(events);
+        Ok(())
+    }
+
+    /// Reports that the link is up, or that more or less pairs run than before.
+    fn report(&mut self, events: &mut VecDeque<Event>) {
+        let enabled = self.rings.pairs_enabled();
+        if enabled == self.pairs_enabled {
+            return;
+        }
+        self.pairs_enabled = enabled;
+        if let Some(Queues { rx, tx }) = self.queues.take_if(|_| enabled > 0) {
+            let machine = &self.connection.machine;
+            let parameters = LinkParameters {
+                features: machine.features(),
+                protocol_features: machine.protocol_features(),
+                packed: machine.features() & feature::RING_PACKED != 0,
+                ring_sizes: self.rings.first_sizes(),
+            };
+            let peer = self.connection.credentials;
+            self.up = Some(Instant::now());
+            events.push_back(Event::LinkUp(Box::new(Link { rx, tx, peer, parameters })));
+        }
+        if self.queues.is_none() {
+            events.push_back(Event::PairsEnabled(enabled));
+        }
+    }
+}
+
+/// Most reads of one turn, so that a front-end that never stops cannot keep the caller.
+const MESSAGES_PER_TURN: usize = 64;

@@ -1,0 +1,170 @@
+//! A device in a thread of its own, and front-ends for it. The conversation is led by the `vhost`
+//! crate; rings are driven by hand, with system calls on the shared file.
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
+
+mod front;
+mod guest;
+mod ring;
+
+pub use front::Front;
+pub use guest::{FRONT_END, GUEST, Guest};
+pub use ring::SplitRing;
+
+use ringport::burst::PacketRx;
+use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::{Device, DeviceConfig, DownReason, Event, Link, TxQueue};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A directory with a socket in it.
+#[derive(Debug)]
+pub struct Place {
+    dir: TempDir,
+    pub path: PathBuf,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.sock");
+        Self { dir, path }
+    }
+
+    pub fn address(&self) -> ringport::socket::SocketAddress {
+        self.path.to_str().unwrap().parse().unwrap()
+    }
+}
+
+/// A device that a thread polls.
+#[derive(Debug)]
+pub struct Served {
+    events: Receiver<Event>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Device>>,
+}
+
+impl Served {
+    pub fn listen(place: &Place, config: DeviceConfig) -> Self {
+        Self::new(Device::open(&place.address(), SocketRole::default(), config).unwrap())
+    }
+
+    pub fn new(mut device: Device) -> Self {
+        let (sender, events) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if let Some(event) = device.poll(Some(Duration::from_millis(5))).unwrap() {
+                    let _ = sender.send(event);
+                }
+            }
+            device
+        });
+        Self { events, stop, thread: Some(thread) }
+    }
+
+    pub fn next(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("an event within ten seconds")
+    }
+
+    /// What happened already, if anything.
+    pub fn happened(&self) -> Option<Event> {
+        match self.events.recv_timeout(Duration::from_millis(50)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the device's thread is gone"),
+        }
+    }
+
+    pub fn link_up(&self) -> Link {
+        loop {
+            match self.next() {
+                Event::LinkUp(link) => return *link,
+                Event::PairsEnabled(_) => {}
+                other => panic!("no link: {other:?}"),
+            }
+        }
+    }
+
+    pub fn link_down(&self) -> DownReason {
+        loop {
+            match self.next() {
+                Event::LinkDown(reason) => return reason,
+                Event::PairsEnabled(_) | Event::RequestRefused(_) => {}
+                other => panic!("link still there: {other:?}"),
+            }
+        }
+    }
+
+    pub fn pairs_enabled(&self) -> u16 {
+        match self.next() {
+            Event::PairsEnabled(pairs) => pairs,
+            other => panic!("no change of pairs: {other:?}"),
+        }
+    }
+
+    /// Stops polling, and gives the device back.
+    pub fn into_device(mut self) -> Device {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits for so many packets.
+#[track_caller]
+pub fn receive(rx: &mut dyn PacketRx, count: usize) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    eventually("packets arrive", || {
+        let burst = rx.rx_burst(256).unwrap();
+        packets.extend(burst.packets().map(|packet| packet.detach().to_vec()));
+        drop(burst);
+        packets.len() >= count
+    });
+    packets
+}
+
+/// Sends each of `frames`.
+#[track_caller]
+pub fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) {
+    let mut left = frames;
+    eventually("packets leave", || {
+        let mut burst = tx.tx_burst(256).unwrap();
+        let sent = left.iter().take_while(|frame| burst.push(frame).is_ok()).count();
+        burst.commit();
+        left = &left[sent..];
+        left.is_empty()
+    });
+}
+
+/// A frame that differs from others in length and seed.
+pub fn frame(len: usize, seed: u32) -> Vec<u8> {
+    let byte = |n: u32| (n.wrapping_mul(31) ^ seed.wrapping_mul(97) ^ (n >> 8)).to_le_bytes()[0];
+    (0..u32::try_from(len).unwrap()).map(byte).collect()
+}
