@@ -53,6 +53,7 @@ fn all() -> Vec<Case> {
         cases.push(to_dpdk(way));
         cases.push(from_dpdk(way));
     }
+    cases.push(packed_from_dpdk());
     for way in [Way::C2s, Way::S2c] {
         for bytes in [1518, 9000] {
             cases.push(long_frames(way, bytes));
@@ -96,6 +97,14 @@ fn from_dpdk(way: Way) -> Case {
         Entry::Link("dpdk", Link::new(way, Side::Dpdk, Side::Dpdk).cycles()),
     ];
     Case::new(format!("memif-64B-{}-from-dpdk-sender", way.name()), Unit::Mpps, entries)
+}
+
+/// Our buffers lie back to back, as those of DPDK's client do.
+fn packed_from_dpdk() -> Case {
+    let link = |receiver| Link::new(Way::S2c, Side::Dpdk, receiver).cycles();
+    let entries =
+        vec![Entry::Link("ours", link(Side::Ours).packed()), Entry::Link("dpdk", link(Side::Dpdk))];
+    Case::new("memif-64B-s2c-from-dpdk-sender-packed", Unit::Mpps, entries)
 }
 
 fn long_frames(way: Way, bytes: u16) -> Case {

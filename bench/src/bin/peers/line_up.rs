@@ -66,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) pool_frames: usize,
     /// Our receiver does not look at packets.
     pub(crate) lease_only: bool,
+    /// Our client's buffers are back to back, as those of DPDK's.
+    pub(crate) packed: bool,
 }
 
 impl Link {
@@ -80,6 +82,7 @@ impl Link {
             cycles: false,
             pool_frames: POOL_FRAMES,
             lease_only: false,
+            packed: false,
         }
     }
 
@@ -100,6 +103,11 @@ impl Link {
 
     pub(crate) fn lease_only(mut self) -> Self {
         self.lease_only = true;
+        self
+    }
+
+    pub(crate) fn packed(mut self) -> Self {
+        self.packed = true;
         self
     }
 
@@ -143,8 +151,10 @@ impl Link {
     }
 
     fn traffic(&self, socket: &Path, role: MemifRole) -> Traffic {
+        let packed = self.packed && role == MemifRole::Client;
+        let spacing = if packed { ",spacing=packed" } else { "" };
         Traffic {
-            port: port_string(socket, role, self.queues),
+            port: port_string(socket, role, self.queues) + spacing,
             frame_len: usize::from(self.frame_len),
             burst: self.burst,
             pool_frames: (self.sender == Side::Ours).then_some(self.pool_frames),
