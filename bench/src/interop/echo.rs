@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 /// Frames that a run by time is planned for: more than any sends.
 const ENDLESS: u64 = u64::MAX;
 
-/// Most frames of an earlier link that a peer may have kept: two of testpmd's bursts.
-const STRANGERS_MAX: u64 = 64;
-
 /// A slot that the peer published without having written it: as long as the empty buffer was.
 #[derive(Debug, thiserror::Error)]
 #[error("queue {queue}: a slot that nobody wrote, where frame {due} was due")]
@@ -32,11 +29,21 @@ pub struct EchoPlan<'a> {
     pub slot: usize,
     /// Sleep on the doorbell instead of polling.
     pub sleeps: bool,
+    /// Most frames of an earlier link that a peer may have kept.
+    pub strangers_max: u64,
 }
 
 impl Default for EchoPlan<'_> {
     fn default() -> Self {
-        Self { lens: &[64], frames: 10_000, slots_in_flight: 256, slot: 2048, sleeps: false }
+        Self {
+            lens: &[64],
+            frames: 10_000,
+            slots_in_flight: 256,
+            slot: 2048,
+            sleeps: false,
+            // Two of testpmd's bursts.
+            strangers_max: 64,
+        }
     }
 }
 
@@ -139,8 +146,7 @@ pub fn echo(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], plan: &EchoPlan<
 
 /// As [`echo`], until `frames` came back in all, wherever the run is then: frames on their way are
 /// not waited for. Returns how many came before the first one that was sent here, which a peer that
-/// was in the middle of something when the last link ended may have kept: at most one burst each
-/// for receiving and sending.
+/// was in the middle of something when the last link ended may have kept, or its rings.
 ///
 /// # Errors
 /// As [`echo`].
@@ -153,7 +159,7 @@ pub fn echo_some(
     let plan = EchoPlan { frames: ENDLESS, ..plan.clone() };
     let mut lanes = lanes(rx, tx);
     for lane in &mut lanes {
-        lane.strangers_left = STRANGERS_MAX;
+        lane.strangers_left = plan.strangers_max;
     }
     let start = Instant::now();
     while lanes.iter().map(|lane| lane.checker.count()).sum::<u64>() < frames {
@@ -162,7 +168,7 @@ pub fn echo_some(
             return Err(stuck(&lanes).into());
         }
     }
-    Ok(lanes.iter().map(|lane| STRANGERS_MAX - lane.strangers_left.min(STRANGERS_MAX)).sum())
+    Ok(lanes.iter().map(|lane| plan.strangers_max - lane.strangers_left).sum())
 }
 
 /// Sends and receives without a look at what comes, while the peer is leaving.

@@ -6,7 +6,8 @@ use crate::backend::{RingBase, RingOffer};
 use crate::error::DeviceError;
 use crate::memory::GuestMemory;
 use crate::virtqueue::{
-    KickMode, Prepared, RingAddresses, RingControl, RingStart, RxQueue, TxQueue, rx_ring, tx_ring,
+    KickMode, Prepared, RingAddresses, RingControl, RingError, RingStart, RxQueue, TxQueue,
+    published, rx_ring, tx_ring,
 };
 use ringport::doorbell::Doorbell;
 use ringport::error::{CallError, QueueError};
@@ -87,14 +88,17 @@ impl Rings {
         let kick = doorbell(number, offer.kick)?;
         let call = doorbell(number, offer.call)?;
         let err = doorbell(number, offer.err)?;
+        let addresses = RingAddresses {
+            size: offer.size,
+            descriptor: offer.addresses.descriptor_area,
+            driver: offer.addresses.driver_area,
+            device: offer.addresses.device_area,
+        };
+        let base = begin(offer.base, memory, &addresses)
+            .map_err(|source| DeviceError::Ring { ring: number, source })?;
         let start = RingStart {
-            addresses: RingAddresses {
-                size: offer.size,
-                descriptor: offer.addresses.descriptor_area,
-                driver: offer.addresses.driver_area,
-                device: offer.addresses.device_area,
-            },
-            base: offer.base,
+            addresses,
+            base,
             features,
             // Nobody would kick.
             kicks: if kick.is_some() { kicks } else { KickMode::Polling },
@@ -230,6 +234,22 @@ impl Ring {
             let _ = err.ring();
         }
         Some(error)
+    }
+}
+
+/// Where a ring begins.
+///
+/// A split ring says itself how far its last device was: buffers are used in order, so those behind
+/// the published index were not used, whatever the base. DPDK's driver sets the base to 0 when its
+/// device has restarted, and relies on that.
+fn begin(
+    base: RingBase,
+    memory: &GuestMemory,
+    addresses: &RingAddresses,
+) -> Result<RingBase, RingError> {
+    match base {
+        RingBase::Split { .. } => Ok(RingBase::Split { avail: published(memory, addresses)? }),
+        packed @ RingBase::Packed { .. } => Ok(packed),
     }
 }
 

@@ -111,6 +111,9 @@ impl Walker {
             if flags & INDIRECT != 0 {
                 return Err(QueueError::OddFlags { flags });
             }
+            // Spec: a device looks at no flag here but WRITE. DPDK's driver (22.11) leaves that set in
+            // front of what it sends, so only a buffer that we are to write has to have it.
+            let flags = if self.access == Access::Read { 0 } else { flags };
             let descriptor = Descriptor { address: words[0], len, flags, next: 0 };
             bytes = self.take(descriptor, bytes, room, memory, pieces)?;
         }
