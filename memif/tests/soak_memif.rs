@@ -16,12 +16,12 @@ mod support;
 use driver_support::Place;
 use nix::sys::signal::Signal;
 use ringport::error::QueueError;
+use ringport_bench::interop::soak::Soak;
 use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
 use ringport_bench::peers::{CommandGuard, PeerLock, Testpmd, require_peer};
 use ringport_memif::{DownReason, Event, EventKind, Link, Port};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::census::{Census, resident_kb};
 use support::echo::{EchoPlan, Unwritten, echo, echo_some, pump};
 use support::{Killed, Outcome, link, link_down, open};
 
@@ -29,64 +29,12 @@ use support::{Killed, Outcome, link, link_down, open};
 const KILLS: u64 = 2000;
 const RESTARTS: u64 = 500;
 
-/// Rounds after which memory is first measured: allocators and tables have their size by then.
-const WARM_UP: u64 = 20;
-
-/// Memory that a run may take and keep, in kilobytes.
-const GROWTH_MAX_KB: u64 = 4096;
-
 /// What our own peer process is told to be.
 const CHILD_PORT: &str = "RINGPORT_SOAK_CHILD_PORT";
 
-/// Time for one of the soaks: they share what `RINGPORT_SOAK_MINUTES` says.
-fn time() -> Duration {
-    let minutes = std::env::var("RINGPORT_SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs_f64(minutes.unwrap_or(30.0) * 60.0 / 5.0)
-}
-
-/// Counts rounds until there are enough or the time is over, and checks that nothing grows.
-struct Soak {
-    name: &'static str,
-    wanted: u64,
-    start: Instant,
-    rounds: u64,
-    baseline: Option<(Census, u64)>,
-    notes: String,
-}
-
-impl Soak {
-    fn new(name: &'static str, wanted: u64) -> Self {
-        let notes = String::new();
-        Self { name, wanted, start: Instant::now(), rounds: 0, baseline: None, notes }
-    }
-
-    fn goes_on(&self) -> bool {
-        self.rounds < self.wanted && (self.rounds <= WARM_UP || self.start.elapsed() < time())
-    }
-
-    /// Ends a round; nothing of it may be left.
-    fn round(&mut self) -> Outcome {
-        self.rounds += 1;
-        if self.rounds == WARM_UP {
-            self.baseline = Some((Census::take(), resident_kb()));
-        }
-        if let Some((census, _)) = &self.baseline {
-            census.compare().map_err(|error| format!("round {}: {error}", self.rounds))?;
-        }
-        Ok(())
-    }
-
-    /// Prints the block for `SOAK.md`.
-    fn report(self) {
-        let (census, before) = self.baseline.expect("rounds beyond the warm-up");
-        let after = resident_kb();
-        let seconds = self.start.elapsed().as_secs();
-        println!(
-            "| {} | {} of {} | {seconds} s | {census} | {before} kB, {after} kB | {} |",
-            self.name, self.rounds, self.wanted, self.notes
-        );
-        assert!(after <= before + GROWTH_MAX_KB, "memory grew from {before} to {after} kB");
-    }
+/// One of the five that share the time.
+fn soak(name: &'static str, wanted: u64) -> Soak {
+    Soak::new(name, wanted, 5)
 }
 
 /// A number below `limit` that differs each time.
@@ -129,7 +77,7 @@ fn kills(name: &'static str, ours: &str, theirs: &str) -> Outcome {
     let _lock = PeerLock::acquire()?;
     let place = Place::new();
     let child_port = format!("memif:{},{theirs}", place.path.display());
-    let mut soak = Soak::new(name, KILLS / 2);
+    let mut soak = soak(name, KILLS / 2);
     let mut port = open(&place.path, ours)?;
     let (mut links, mut frames, mut seed) = (0, 0, 0x2545_f491_4f6c_dd1d);
     while soak.goes_on() {
@@ -156,7 +104,7 @@ fn kills(name: &'static str, ours: &str, theirs: &str) -> Outcome {
             links += 1;
             match link_down(&mut port)? {
                 DownReason::PeerClosed => {}
-                other => return Err(format!("round {}: {other}", soak.rounds).into()),
+                other => return Err(format!("round {}: {other}", soak.rounds()).into()),
             }
         } else {
             settle(&mut port)?;
@@ -209,7 +157,7 @@ fn testpmd(role: MemifRole, place: &Place) -> Outcome<Killed> {
 fn testpmd_restarts(name: &'static str, role: MemifRole, ours: &str) -> Outcome {
     let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
     let place = Place::new();
-    let mut soak = Soak::new(name, RESTARTS);
+    let mut soak = soak(name, RESTARTS);
     let mut port = open(&place.path, ours)?;
     let mut frames = 0;
     while soak.goes_on() {
@@ -253,7 +201,7 @@ fn soak_our_client_outlives_testpmd_servers() {
 fn our_restarts(name: &'static str) -> Outcome {
     let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
     let place = Place::new();
-    let mut soak = Soak::new(name, RESTARTS);
+    let mut soak = soak(name, RESTARTS);
     let mut peer = testpmd(MemifRole::Server, &place)?;
     let (mut crashes, mut faults, mut strangers) = (0, 0, 0);
     let mut started = false;

@@ -4,6 +4,7 @@
 pub mod census;
 pub mod echo;
 pub mod frames;
+pub mod soak;
 pub mod table;
 
 use crate::peers::testpmd::{PortCounters, RunningTestpmd};

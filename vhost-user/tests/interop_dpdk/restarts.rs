@@ -1,12 +1,13 @@
 //! Either side restarts under traffic, again and again.
 
 use crate::device_support::Place;
-use crate::{Row, Side, table};
+use crate::row::{Row, Side, next_link};
+use crate::table;
 use nix::sys::signal::Signal;
 use ringport_bench::interop::census::Census;
 use ringport_bench::interop::echo::{EchoPlan, echo, echo_some, pump};
 use ringport_bench::peers::testpmd::DataPath;
-use ringport_vhost_user::{DownReason, Event};
+use ringport_vhost_user::DownReason;
 use std::time::Duration;
 
 const RESTARTS: u32 = 20;
@@ -73,13 +74,7 @@ fn device_restarts_under_traffic_and_each_link_works() {
             strangers += echo_some(&mut link.rx, &mut link.tx, &plan, FRAMES)?;
             drop((device, link));
             device = row.device(&place);
-            link = loop {
-                // Without interrupts the driver looks at its socket when it is asked for its link.
-                let _ = peer.wait_link_up(0, Duration::ZERO);
-                if let Some(Event::LinkUp(link)) = device.happened() {
-                    break *link;
-                }
-            };
+            link = next_link(&mut peer, &device);
         }
         println!("{row}: {strangers} frames of earlier links");
         Ok(())
