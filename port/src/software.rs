@@ -62,7 +62,7 @@ pub enum BadOffload {
     #[error("IP header says {said} bytes, the packet has {actual}")]
     WrongLength {
         /// What the header says, in bytes.
-        said: usize,
+        said: u16,
         /// What there is, in bytes.
         actual: usize,
     },

@@ -139,9 +139,8 @@ fn behind_ipv6(head: Head<'_>, ip: usize, ip_len: usize) -> Result<usize, BadOff
 
 /// Checks a length field of the packet: drivers that leave it to the device write zero.
 fn check_len(said: u16, actual: usize) -> Result<(), BadOffload> {
-    match usize::from(said) {
-        0 => Ok(()),
-        said if said == actual => Ok(()),
-        said => Err(BadOffload::WrongLength { said, actual }),
+    if said == 0 || usize::from(said) == actual {
+        return Ok(());
     }
+    Err(BadOffload::WrongLength { said, actual })
 }

@@ -93,9 +93,9 @@ fn lengths_that_lie_are_refused() {
             let tcp = Tcp::new(v6, 300, 100);
             let (mut bytes, offload) = tcp.packet();
             let at = tcp.ip() + if v6 { 4 } else { 2 };
-            let actual = usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-            let said = actual.checked_add_signed(by).unwrap();
-            bytes[at..at + 2].copy_from_slice(&u16::try_from(said).unwrap().to_be_bytes());
+            let right = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            let (said, actual) = (right.checked_add_signed(by).unwrap(), usize::from(right));
+            bytes[at..at + 2].copy_from_slice(&said.to_be_bytes());
             refused(&(bytes, offload), BadOffload::WrongLength { said, actual });
         }
     }
