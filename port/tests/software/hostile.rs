@@ -176,8 +176,8 @@ fn extension_headers_have_a_limit() {
         tcp.ip_options =
             (1..=count).flat_map(|n| header(if n == count { 6 } else { 60 })).collect();
         match finish(&tcp.packet()) {
-            Ok(segments) => tcp.check(&segments),
-            Err(error) => assert_eq!((count, error), (9, BadOffload::NotTcp)),
+            Ok(segments) if count == 8 => tcp.check(&segments),
+            outcome => assert_eq!((count, outcome), (9, Err(BadOffload::NotTcp))),
         }
     }
     let mut long = Tcp::new(true, 3000, 100);
