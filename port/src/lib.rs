@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`burst`] | leased bursts of received packets and of free slots, and the [`PacketRx`](burst::PacketRx) / [`PacketTx`](burst::PacketTx) traits |
 //! | [`shm`] | shared memory: creation, checks on a peer's memory, the SIGBUS guard, ring words and tables |
+//! | [`offload`], [`software`] | what packets ask for beside being sent, and doing it where a queue cannot pass it on |
 //! | [`ring`] | free-running indices, credits, publication, doorbell suppression |
 //! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
 //! | [`socket`] | UNIX sockets: addresses, connecting, listening, the socket file's life |
@@ -50,5 +51,7 @@ pub mod scm;
 pub mod shm;
 #[cfg(not(loom))]
 pub mod socket;
+#[cfg(not(loom))]
+pub mod software;
 #[cfg(not(loom))]
 pub mod stats;

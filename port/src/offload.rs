@@ -2,7 +2,7 @@
 //!
 //! memif carries none of it; vhost-user carries checksum and segmentation in its packet header.
 //! The fields say the same as the virtio-net header (VIRTIO 1.3 §5.1.6), so that such ports pass
-//! them on unchanged, and other ports know what they must do in software.
+//! them on unchanged; for other ports it is done [in software](crate::software).
 
 /// Offload metadata of one packet. The default asks for nothing and promises nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

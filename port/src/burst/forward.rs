@@ -9,9 +9,17 @@ use thiserror::Error;
 pub struct Forwarded {
     /// Packets moved on.
     pub packets: usize,
-    /// Packets dropped because the transmit queue cannot carry them: too long, or in need of an
-    /// offload that it lacks.
+    /// Of those, the ones whose checksum, segmentation or VLAN tag the transmit queue cannot pass
+    /// on, so that it was done [in software](crate::software).
+    pub finished: usize,
+    /// Packets put into the transmit queue: more than were moved on when some were cut.
+    pub sent: usize,
+    /// Packets dropped: too long for the transmit queue, or in more segments than it has slots, or
+    /// malformed.
     pub dropped: usize,
+    /// Of those, the ones that asked for what cannot be done to them
+    /// ([`BadOffload`](crate::software::BadOffload)).
+    pub malformed: usize,
 }
 
 /// Which side of [`forward`] failed.
@@ -34,6 +42,9 @@ impl From<ForwardError> for QueueError {
 
 /// Moves up to `max` packets from `rx` to `tx`: without a copy when both lend the same
 /// [`Pool`](crate::pool::Pool), else with one. What `tx` has no room for stays in `rx`'s ring.
+///
+/// What a packet's offload metadata asks for and `tx` cannot pass on is done
+/// [in software](crate::software).
 ///
 /// # Errors
 /// [`ForwardError`]: one of the links is down. Packets that were not moved on stay in `rx`'s ring.
@@ -59,7 +70,7 @@ pub fn forward(
         };
         let got_all = out.free() == slots;
         let done = move_packets(&mut burst, &mut out);
-        if done == Forwarded::default() && got_all {
+        if done.packets + done.dropped == 0 && got_all {
             slots = usize::MAX;
             continue;
         }
@@ -71,18 +82,23 @@ pub fn forward(
 
 /// Moves packets until one finds no room.
 fn move_packets(burst: &mut RxBurst<'_>, out: &mut TxBurst<'_>) -> Forwarded {
-    let mut done = Forwarded { packets: out.exchange(burst), dropped: 0 };
-    if done.packets > 0 {
+    let exchanged = out.exchange(burst);
+    let mut done = Forwarded { packets: exchanged, sent: exchanged, ..Forwarded::default() };
+    if exchanged > 0 {
         return done;
     }
+    let finished_before = out.finished_ever();
     for packet in burst.packets() {
         match out.push_packet(&packet) {
             Ok(()) => done.packets += 1,
             Err(PushError::Full) => break,
-            Err(PushError::TooLong { .. } | PushError::Offload | PushError::Empty) => {
+            Err(error) => {
                 done.dropped += 1;
+                done.malformed += usize::from(matches!(error, PushError::Malformed(_)));
             }
         }
     }
+    done.finished = out.finished_ever().wrapping_sub(finished_before);
+    done.sent = out.packets();
     done
 }

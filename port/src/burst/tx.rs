@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "copies into slots in shared memory")]
 
 mod batch;
+mod software;
 mod writer;
 
 pub use batch::{CommitTx, Committed, TxBatch};
@@ -10,6 +11,8 @@ pub use writer::PacketWriter;
 use super::rx::{RxBurst, RxPacket};
 use crate::copy;
 use crate::offload::Offload;
+use crate::software::BadOffload;
+use software::push_finished;
 use std::ptr::NonNull;
 use thiserror::Error;
 use writer::{push_chained, push_pieces};
@@ -42,11 +45,18 @@ impl<'q> TxBurst<'q> {
         self.batch.free - self.used
     }
 
-    /// Packets written so far.
+    /// Packets written so far: of one that was cut, all segments.
     #[must_use]
     #[inline]
     pub fn packets(&self) -> usize {
         self.packets
+    }
+
+    /// Packets whose offloads were done in software, ever: a count that wraps, to be compared with
+    /// itself.
+    #[inline]
+    pub(super) fn finished_ever(&self) -> usize {
+        self.batch.finished_ever
     }
 
     /// Copies `frame` in, chained over several slots when it is longer than one.
@@ -67,15 +77,20 @@ impl<'q> TxBurst<'q> {
     }
 
     /// Copies a received packet in, ring to ring, with its bytes laid out anew over our slots. Its
-    /// offload metadata comes along if the queue carries any; a packet that needs what the queue
-    /// does not carry is refused.
+    /// offload metadata comes along if the queue can pass it on; else what it asks for is done
+    /// [in software](crate::software): then a packet that is to be cut becomes several, which are
+    /// taken all or not at all.
     ///
     /// # Errors
     /// [`PushError`]; the burst is then as it was before.
     #[inline]
     pub fn push_packet(&mut self, packet: &RxPacket<'_>) -> Result<(), PushError> {
         if packet.carries_offload() {
-            self.set_offload(packet.offload())?;
+            match self.set_offload(packet.offload()) {
+                Ok(()) => {}
+                Err(PushError::Offload) => return push_finished(self, packet),
+                Err(error) => return Err(error),
+            }
         }
         if let [piece] = packet.entries()
             && let Some(slot) = self.next_slot(piece.len() as usize)
@@ -94,17 +109,23 @@ impl<'q> TxBurst<'q> {
     /// Sets the offload metadata of the packet that is pushed next.
     ///
     /// # Errors
-    /// [`PushError::Offload`] when the queue carries none and the packet could not be sent as it is.
+    /// [`PushError::Offload`] when the queue cannot pass it on and the packet could not be sent as
+    /// it is; [`PushError::Full`].
     pub fn set_offload(&mut self, offload: Offload) -> Result<(), PushError> {
-        match self.batch.offloads.as_deref_mut() {
-            Some(_) if !self.batch.accepts.allows(&offload) => Err(PushError::Offload),
-            Some(offloads) => {
-                let next = offloads.get_mut(self.used).ok_or(PushError::Full)?;
-                *next = offload;
-                Ok(())
-            }
-            None if offload.is_plain() => Ok(()),
-            None => Err(PushError::Offload),
+        if !self.carries(&offload) {
+            return Err(PushError::Offload);
+        }
+        if let Some(offloads) = self.batch.offloads.as_deref_mut() {
+            *offloads.get_mut(self.used).ok_or(PushError::Full)? = offload;
+        }
+        Ok(())
+    }
+
+    /// Whether a packet with `offload` can be passed on as it is.
+    fn carries(&self, offload: &Offload) -> bool {
+        match self.batch.offloads {
+            Some(_) => self.batch.accepts.allows(offload),
+            None => offload.is_plain(),
         }
     }
 
@@ -207,7 +228,8 @@ pub enum PushError {
     /// The slots reserved by this burst do not suffice: commit, and try again with another burst.
     #[error("burst is full")]
     Full,
-    /// The packet needs more slots than one packet may take on this queue.
+    /// The packet needs more slots than one packet may take on this queue, or its segments more than
+    /// a burst ever has.
     #[error("packet of {len} bytes exceeds {chain_max} slots")]
     TooLong {
         /// Length of the packet, in bytes.
@@ -216,9 +238,12 @@ pub enum PushError {
         chain_max: usize,
     },
     /// The packet asks for a checksum, segmentation or a VLAN tag that this queue's protocol
-    /// cannot pass on.
+    /// cannot pass on, and it is not here yet for that to be done in software.
     #[error("packet asks for an offload that the port does not have")]
     Offload,
+    /// The packet asks for something to be done in software that cannot be done to it.
+    #[error("packet is not what its offload metadata says")]
+    Malformed(#[source] BadOffload),
     /// The packet has no bytes: rings have no way to say that.
     #[error("packet is empty")]
     Empty,

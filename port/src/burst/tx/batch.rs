@@ -81,6 +81,9 @@ pub struct TxBatch {
     pub(super) offloads: Option<Box<[Offload]>>,
     /// What packets may ask of those.
     pub(super) accepts: Accepts,
+    /// Packets whose offloads were done in software. Here and not in the burst, which would have to
+    /// begin with a zero each time.
+    pub(super) finished_ever: usize,
     /// What is kept free for headers, and which slots make up one buffer.
     fronts: Fronts,
 }
@@ -102,6 +105,7 @@ impl TxBatch {
             exchangeable: false,
             offloads: None,
             accepts: Accepts::default(),
+            finished_ever: 0,
             fronts: Fronts::default(),
         }
     }

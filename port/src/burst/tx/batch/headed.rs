@@ -130,10 +130,12 @@ impl TxBatch {
         self.fronts.complete = complete;
     }
 
-    /// Why a packet that starts with slot number `first` finds no further slot.
+    /// Why a packet that starts with slot number `first` finds no further slot: a later burst may
+    /// have more, unless this one has as many as any.
     #[cold]
     pub(in crate::burst::tx) fn no_room(&self, first: usize, len: usize) -> PushError {
-        match first == 0 && self.free > 0 && self.fronts.complete {
+        let largest = self.fronts.complete || self.free == self.slots.len();
+        match first == 0 && self.free > 0 && largest {
             true => PushError::TooLong { len, chain_max: self.free },
             false => PushError::Full,
         }

@@ -261,3 +261,26 @@ fn packets_are_forwarded_between_rings_with_their_offloads() {
     assert_eq!(packets[1], (frame(300, 2), net::encode(&Offload::default(), 1)));
     assert_eq!(from.used(), [(0, 0), (2, 0)]);
 }
+
+#[test]
+fn checksum_that_the_driver_does_not_take_is_computed_and_stored_behind_the_header() {
+    for lens in [&[700][..], &[5, 7, 20, 400], &[30, 30, 30, 30], &[12, 500]] {
+        let features = RingFeatures { rx_offloads: true, ..RingFeatures::default() };
+        let (mut from, mut rx) = Setup { features, ..Setup::new(16) }.rx();
+        let (mut to, mut tx) = Setup { features: MERGEABLE, ..Setup::new(16) }.tx();
+        let buffers = Buffers::offer(&mut to, 4, lens);
+        let checksum = Checksum::Partial { start: 34, offset: 16 };
+        let wanted = Offload { checksum, ..Offload::default() };
+        let mut packet = frame(100, 1);
+        from.send_cut(0, &packet, &[], GUEST + DATA);
+        from.put(GUEST + DATA, &net::encode(&wanted, 0));
+        let done = ringport::burst::forward(&mut rx, &mut tx, 64).unwrap();
+        assert_eq!((done.packets, done.finished, done.dropped), (1, 1, 0));
+        let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair[1]);
+        let sum = packet[34..].chunks(2).map(word).sum::<u32>() % 0xffff;
+        packet[50..52].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+        let (arrived, header) = buffers.packets(&mut to).remove(0);
+        assert_eq!(arrived, packet, "{lens:?}");
+        assert_eq!(header[..10], [0; 10], "{lens:?}");
+    }
+}
