@@ -1,6 +1,5 @@
 //! What engines need to know of a ring, whatever its layout.
 
-use super::line::Standing;
 use super::seat::Seat;
 use super::{CHAIN_MAX, Called, KickMode, RingStart};
 use crate::memory::GuestMemory;
@@ -11,18 +10,10 @@ use ringport::error::QueueError;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// A ring in the driver's memory. Chains are used in the order in which they come.
-pub(super) trait Layout: Debug + Send + Sized {
-    /// What a chain is given back with.
-    type Chain: Debug + Copy + Default + Send;
-    /// Where a chain may begin, at our position or behind it.
-    type Place: Copy;
-
+/// A ring in the driver's memory, as far as it may change under an engine.
+pub(super) trait Ring: Debug + Send {
     fn ground(&self) -> &Ground;
     fn ground_mut(&mut self) -> &mut Ground;
-
-    /// Entries.
-    fn size(&self) -> u16;
 
     /// Our position, as the layout has it in a base.
     fn position(&self) -> u32;
@@ -32,6 +23,23 @@ pub(super) trait Layout: Debug + Send + Sized {
 
     /// Tells the driver whether it is to kick, from the next chain on.
     fn tell(&self);
+
+    /// Asks for a kick, and returns whether there is work already.
+    ///
+    /// # Errors
+    /// The driver broke the ring.
+    fn arm(&mut self) -> Result<bool, QueueError>;
+}
+
+/// A ring as those see it who move packets. Chains are used in the order in which they come.
+pub(super) trait Layout: Ring + Sized {
+    /// What a chain is given back with.
+    type Chain: Debug + Copy + Default + Send;
+    /// Where a chain may begin, at our position or behind it.
+    type Place: Copy;
+
+    /// Entries.
+    fn size(&self) -> u16;
 
     /// How many of the `wanted` next chains may be looked at. They need not all be there.
     fn look(&mut self, wanted: usize) -> Result<usize, QueueError>;
@@ -70,21 +78,6 @@ pub(super) trait Layout: Debug + Send + Sized {
 
     /// There was work: no kicks are needed for a while.
     fn disarm(&mut self);
-
-    /// Asks for a kick, and returns whether there is work already.
-    fn arm(&mut self) -> Result<bool, QueueError>;
-
-    fn standing(&self) -> Standing {
-        let Ground { armed, call, .. } = self.ground();
-        Standing { position: self.position(), armed: *armed, call: call.clone() }
-    }
-
-    fn resume(&mut self, from: Standing) {
-        self.set_position(from.position);
-        let ground = self.ground_mut();
-        (ground.armed, ground.call) = (from.armed, from.call);
-        self.tell();
-    }
 
     /// Ends the burst.
     #[inline(always)]

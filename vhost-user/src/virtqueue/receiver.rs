@@ -3,13 +3,12 @@
 use super::RingFeatures;
 use super::descriptor::Access;
 use super::header::{decode, split_header};
-use super::layout::Layout;
-use super::line::{Engine, Side, Standing};
+use super::layout::{Layout, Ring};
+use super::line::{Engine, Side};
 use super::rx::{Rx, RxSide};
 use crate::memory::GuestMemory;
 use crate::net::{HEADER, HEADER_LEN};
 use ringport::burst::{BURST_MAX, Piece, ReleaseRx, Released, RxBatch};
-use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::offload::Offload;
 use ringport::stats::RxStats;
@@ -161,24 +160,8 @@ impl<L: Layout> ReleaseRx for Receiver<L> {
 }
 
 impl<L: Layout> Side<RxStats> for Receiver<L> {
-    fn begin(&mut self) {
-        self.ring.tell();
-    }
-
-    fn standing(&self) -> Standing {
-        self.ring.standing()
-    }
-
-    fn resume(&mut self, from: Standing) {
-        self.ring.resume(from);
-    }
-
-    fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
-        self.ring.ground_mut().call = call;
-    }
-
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        self.ring.arm()
+    fn ring(&mut self) -> &mut dyn Ring {
+        &mut self.ring
     }
 
     fn stats(&self) -> &RxStats {

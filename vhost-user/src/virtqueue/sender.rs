@@ -2,14 +2,13 @@
 
 use super::buffer::{Written, mark_buffer};
 use super::descriptor::Access;
-use super::layout::Layout;
-use super::line::{Engine, Side, Standing};
+use super::layout::{Layout, Ring};
+use super::line::{Engine, Side};
 use super::tx::{Tx, TxSide};
 use super::{Called, RingFeatures};
 use crate::memory::GuestMemory;
 use crate::net::{self, HEADER, HEADER_LEN};
 use ringport::burst::{BURST_MAX, CommitTx, Committed, Piece, TxBatch};
-use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
 use ringport::stats::TxStats;
@@ -193,24 +192,8 @@ impl<L: Layout> CommitTx for Sender<L> {
 }
 
 impl<L: Layout> Side<TxStats> for Sender<L> {
-    fn begin(&mut self) {
-        self.ring.tell();
-    }
-
-    fn standing(&self) -> Standing {
-        self.ring.standing()
-    }
-
-    fn resume(&mut self, from: Standing) {
-        self.ring.resume(from);
-    }
-
-    fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
-        self.ring.ground_mut().call = call;
-    }
-
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        self.ring.arm()
+    fn ring(&mut self) -> &mut dyn Ring {
+        &mut self.ring
     }
 
     fn stats(&self) -> &TxStats {

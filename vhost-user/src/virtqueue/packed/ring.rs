@@ -19,7 +19,7 @@ use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, KNOWN};
-use crate::virtqueue::layout::{Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -105,10 +105,7 @@ impl Ring {
     }
 }
 
-impl Layout for Ring {
-    type Chain = Chain;
-    type Place = Place;
-
+impl layout::Ring for Ring {
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground
@@ -116,11 +113,6 @@ impl Layout for Ring {
 
     fn ground_mut(&mut self) -> &mut Ground {
         &mut self.ground
-    }
-
-    #[inline(always)]
-    fn size(&self) -> u16 {
-        self.table.slots()
     }
 
     #[inline(always)]
@@ -136,6 +128,27 @@ impl Layout for Ring {
 
     fn tell(&self) {
         self.kick_flags.set(if self.ground.armed { 0 } else { NEVER });
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        if self.ground.kicks == KickMode::Polling || self.is_available(self.next) {
+            return Ok(true);
+        }
+        self.ground.armed = true;
+        self.kick_flags.set(0);
+        // Pairs with the driver's fence between publishing and looking at the flags.
+        fence(Ordering::SeqCst);
+        Ok(self.is_available(self.next))
+    }
+}
+
+impl Layout for Ring {
+    type Chain = Chain;
+    type Place = Place;
+
+    #[inline(always)]
+    fn size(&self) -> u16 {
+        self.table.slots()
     }
 
     #[inline(always)]
@@ -219,16 +232,5 @@ impl Layout for Ring {
             *armed = false;
             self.kick_flags.set(NEVER);
         }
-    }
-
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        if self.ground.kicks == KickMode::Polling || self.is_available(self.next) {
-            return Ok(true);
-        }
-        self.ground.armed = true;
-        self.kick_flags.set(0);
-        // Pairs with the driver's fence between publishing and looking at the flags.
-        fence(Ordering::SeqCst);
-        Ok(self.is_available(self.next))
     }
 }

@@ -17,7 +17,7 @@ use super::chain;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, Descriptor};
-use crate::virtqueue::layout::{Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -122,11 +122,7 @@ impl Ring {
     }
 }
 
-impl Layout for Ring {
-    /// The chain's head.
-    type Chain = u16;
-    type Place = RingIdx;
-
+impl layout::Ring for Ring {
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground
@@ -134,11 +130,6 @@ impl Layout for Ring {
 
     fn ground_mut(&mut self) -> &mut Ground {
         &mut self.ground
-    }
-
-    #[inline(always)]
-    fn size(&self) -> u16 {
-        self.cursor.ring_size()
     }
 
     #[inline(always)]
@@ -160,6 +151,31 @@ impl Layout for Ring {
             Some(events) => events.available.set(self.cursor.next().0),
             None => self.used_flags.set(u16::from(!self.ground.armed)),
         }
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        if self.ground.kicks == KickMode::Polling || self.available(1)? > 0 {
+            return Ok(true);
+        }
+        self.ground.armed = true;
+        let Self { cursor, used_flags, available_index, .. } = self;
+        let peer = available_index.atomic();
+        let known = match &self.events {
+            Some(events) => ring::arm_at(cursor, events.available.atomic(), peer)?,
+            None => ring::arm(cursor, used_flags.atomic(), peer)?,
+        };
+        Ok(known > 0)
+    }
+}
+
+impl Layout for Ring {
+    /// The chain's head.
+    type Chain = u16;
+    type Place = RingIdx;
+
+    #[inline(always)]
+    fn size(&self) -> u16 {
+        self.cursor.ring_size()
     }
 
     #[inline(always)]
@@ -251,19 +267,5 @@ impl Layout for Ring {
             }
             (None, _) => {}
         }
-    }
-
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        if self.ground.kicks == KickMode::Polling || self.available(1)? > 0 {
-            return Ok(true);
-        }
-        self.ground.armed = true;
-        let Self { cursor, used_flags, available_index, .. } = self;
-        let peer = available_index.atomic();
-        let known = match &self.events {
-            Some(events) => ring::arm_at(cursor, events.available.atomic(), peer)?,
-            None => ring::arm(cursor, used_flags.atomic(), peer)?,
-        };
-        Ok(known > 0)
     }
 }
