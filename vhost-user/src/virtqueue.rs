@@ -19,10 +19,13 @@ mod buffer;
 mod control;
 mod descriptor;
 mod header;
+mod layout;
 mod line;
 mod packed;
+mod receiver;
 mod rx;
 mod seat;
+mod sender;
 mod split;
 mod tx;
 

@@ -60,7 +60,7 @@ fn restart_devices(name: &'static str, path: DataPath) -> Outcome {
         drop((device, link));
         soak.round()?;
         device = row.device(&place);
-        link = next_link(&mut peer, &device);
+        link = next_link(&mut peer, &device)?;
     }
     soak.notes = format!("{strangers} frames of earlier links");
     soak.report();

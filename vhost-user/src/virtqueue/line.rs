@@ -1,7 +1,7 @@
 //! The data side of a queue: it lives as long as the link, and rings come and go behind it.
 
+use super::layout::Ring;
 use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
-use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,36 +28,11 @@ pub(super) struct Engine<D: Direction, S: ?Sized = <D as Direction>::Side> {
     pub(super) side: S,
 }
 
-/// What the engines of both directions do.
+/// What the engines of both directions have.
 pub(super) trait Side<Stats>: Debug + Send {
-    /// Tells the driver what a ring that starts wants to hear of.
-    fn begin(&mut self);
-
-    fn standing(&self) -> Standing;
-
-    /// Goes on where another engine was, and tells the driver the same as that did.
-    fn resume(&mut self, from: Standing);
-
-    fn set_call(&mut self, call: Option<Arc<Doorbell>>);
-
-    /// Asks for a kick, and returns whether there is work already.
-    ///
-    /// # Errors
-    /// The driver broke the ring.
-    fn arm(&mut self) -> Result<bool, QueueError>;
-
+    fn ring(&mut self) -> &mut dyn Ring;
     fn stats(&self) -> &Stats;
-
     fn stats_mut(&mut self) -> &mut Stats;
-}
-
-/// Where an engine is.
-#[derive(Debug)]
-pub(super) struct Standing {
-    /// As the ring's layout has it in a base.
-    pub(super) position: u32,
-    pub(super) armed: bool,
-    pub(super) call: Option<Arc<Doorbell>>,
 }
 
 #[derive(Debug)]
@@ -117,13 +92,13 @@ impl<D: Direction> Line<D> {
                 enabled = at_first;
                 if let Some(new) = &mut engine {
                     *new.side.stats_mut() = self.stats;
-                    new.side.begin();
+                    new.side.ring().tell();
                 }
             }
             Some(RingChange::Replace(new)) => match (D::unpack(new), engine.take()) {
-                (Some(mut new), Some(old)) => {
+                (Some(mut new), Some(mut old)) => {
                     *new.side.stats_mut() = *old.side.stats();
-                    new.side.resume(old.side.standing());
+                    resume(new.side.ring(), old.side.ring());
                     mail.returned.push(D::pack(old));
                     engine = Some(new);
                 }
@@ -140,9 +115,9 @@ impl<D: Direction> Line<D> {
         let call = mail.call.take();
         if let Some(engine) = &mut engine {
             if let Some(call) = call {
-                engine.side.set_call(call);
+                engine.side.ring().ground_mut().call = call;
             }
-            self.seat.handover.set_position(engine.side.standing().position);
+            self.seat.handover.set_position(engine.side.ring().position());
         }
         enabled = mail.enabled.take().unwrap_or(enabled);
         drop(mail);
@@ -157,7 +132,7 @@ impl<D: Direction> Line<D> {
     pub(super) fn fail(&mut self, error: QueueError) {
         let Some(mut engine) = self.running.take().or_else(|| self.disabled.take()) else { return };
         D::count_fault(engine.side.stats_mut(), error);
-        self.seat.handover.set_position(engine.side.standing().position);
+        self.seat.handover.set_position(engine.side.ring().position());
         let engine = withdraw::<D>(engine, &mut self.stats);
         let mut mail = Mail::lock(&self.mail);
         mail.returned.push(engine);
@@ -189,7 +164,7 @@ impl<D: Direction> Line<D> {
             // Nothing to be woken by.
             (Some(_), None) => Ok(true),
             (Some(_), Some(Err(error))) => Err(error),
-            (Some(engine), Some(Ok(_))) => engine.side.arm(),
+            (Some(engine), Some(Ok(_))) => engine.side.ring().arm(),
         };
         let waiting = armed.unwrap_or_else(|error| {
             self.fail(error);
@@ -220,4 +195,12 @@ impl<D: Direction> Drop for Line<D> {
 fn withdraw<D: Direction>(engine: Box<Engine<D>>, stats: &mut D::Stats) -> AnyEngine {
     *stats = *engine.side.stats();
     D::pack(engine)
+}
+
+/// Has `new` go on where `old` is, and tells the driver the same as that did.
+fn resume(new: &mut dyn Ring, old: &mut dyn Ring) {
+    new.set_position(old.position());
+    let (from, to) = (old.ground_mut(), new.ground_mut());
+    (to.armed, to.call) = (from.armed, from.call.take());
+    new.tell();
 }

@@ -11,13 +11,11 @@
 //! Spec: VIRTIO 1.3 §2.8.
 
 mod chain;
+mod position;
 mod ring;
-mod rx;
-mod tx;
 
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use ring::Position;
-pub(super) use rx::rx;
-pub(super) use tx::tx;
+pub(super) use position::Position;
+pub(super) use ring::Ring;

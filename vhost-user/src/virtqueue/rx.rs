@@ -1,6 +1,8 @@
 //! Receive queues: what the driver sends.
 
+use super::descriptor::Access;
 use super::line::{Direction, Engine, Line, Side};
+use super::receiver::receiver;
 use super::seat::{AnyEngine, Mailbox, Seat};
 use super::{RingError, RingStart, packed, split};
 use crate::backend::RingBase;
@@ -142,9 +144,14 @@ pub(super) fn build(
     start: &RingStart,
     seat: Arc<Seat>,
 ) -> Result<AnyEngine, RingError> {
+    let (features, access) = (&start.features, Access::Read);
     Ok(AnyEngine::Rx(match start.base {
-        RingBase::Split { avail } => split::rx(memory, start, avail, seat)?,
-        RingBase::Packed { used, .. } => packed::rx(memory, start, used, seat)?,
+        RingBase::Split { avail } => {
+            receiver(split::Ring::new(memory, start, avail, access, seat)?, features)
+        }
+        RingBase::Packed { used, .. } => {
+            receiver(packed::Ring::new(memory, start, used, access, seat)?, features)
+        }
     }))
 }
 

@@ -20,12 +20,9 @@
 
 mod chain;
 mod ring;
-mod rx;
-mod tx;
 
 #[cfg(test)]
 pub(super) mod tests;
 
+pub(super) use ring::Ring;
 pub use ring::published;
-pub(super) use rx::rx;
-pub(super) use tx::tx;

@@ -27,5 +27,6 @@ mod rig;
 mod states;
 mod threads;
 
-use peer::{Peer, receive, send};
+use crate::virtqueue::split::tests::{receive, send};
+use peer::Peer;
 pub(super) use rig::{Ends, Ring};

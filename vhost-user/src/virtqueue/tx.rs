@@ -1,7 +1,9 @@
 //! Transmit queues: fill the driver's receive buffers.
 
+use super::descriptor::Access;
 use super::line::{Direction, Engine, Line, Side};
 use super::seat::{AnyEngine, Mailbox, Seat};
+use super::sender::sender;
 use super::{RingError, RingStart, packed, split};
 use crate::backend::RingBase;
 use crate::memory::GuestMemory;
@@ -131,9 +133,14 @@ pub(super) fn build(
     start: &RingStart,
     seat: Arc<Seat>,
 ) -> Result<AnyEngine, RingError> {
+    let (features, access) = (&start.features, Access::Write);
     Ok(AnyEngine::Tx(match start.base {
-        RingBase::Split { avail } => split::tx(memory, start, avail, seat)?,
-        RingBase::Packed { used, .. } => packed::tx(memory, start, used, seat)?,
+        RingBase::Split { avail } => {
+            sender(split::Ring::new(memory, start, avail, access, seat)?, features)
+        }
+        RingBase::Packed { used, .. } => {
+            sender(packed::Ring::new(memory, start, used, access, seat)?, features)
+        }
     }))
 }
 

@@ -74,7 +74,7 @@ fn device_restarts_under_traffic_and_each_link_works() {
             strangers += echo_some(&mut link.rx, &mut link.tx, &plan, FRAMES)?;
             drop((device, link));
             device = row.device(&place);
-            link = next_link(&mut peer, &device);
+            link = next_link(&mut peer, &device)?;
         }
         println!("{row}: {strangers} frames of earlier links");
         Ok(())

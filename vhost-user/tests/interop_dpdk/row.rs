@@ -1,7 +1,7 @@
 //! One link between testpmd's driver and our device.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
-use crate::device_support::{Place, Served};
+use crate::device_support::{PATIENCE, Place, Served};
 use ringport_bench::interop::echo::{EchoPlan, echo};
 use ringport_bench::interop::{Killed, Outcome};
 use ringport_bench::peers::testpmd::{DataPath, Mode, VirtioUserArgs};
@@ -9,7 +9,7 @@ use ringport_bench::peers::{Testpmd, skip};
 use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::{Device, DeviceConfig, Event, Link};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lengths around everything that could matter: cache lines, the copy kernels.
 const LENS: [usize; 6] = [64, 65, 128, 256, 1024, 1518];
@@ -147,11 +147,18 @@ impl fmt::Display for Row {
 
 /// The next link of a device whose driver listens. Without interrupts the driver looks at its socket
 /// when it is asked for its link.
-pub fn next_link(peer: &mut Killed, device: &Served) -> Link {
-    loop {
+pub fn next_link(peer: &mut Killed, device: &Served) -> Outcome<Link> {
+    let end = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while Instant::now() < end {
         let _ = peer.wait_link_up(0, Duration::ZERO);
-        if let Some(Event::LinkUp(link)) = device.happened() {
-            return *link;
+        match device.happened() {
+            Some(Event::LinkUp(link)) => return Ok(*link),
+            Some(other) => seen.push(format!("{other:?}")),
+            None => peer.process().check_running()?,
         }
     }
+    let log = peer.log();
+    let end = log.lines().rev().take(20).collect::<Vec<_>>().join("\n");
+    Err(format!("no link; the device saw {seen:?}; testpmd's log, last line first:\n{end}").into())
 }

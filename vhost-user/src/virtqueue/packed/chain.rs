@@ -1,122 +1,106 @@
 //! Chains: neighbours in the ring, or one descriptor that names a table.
 
-use super::ring::{Position, State};
+use super::position::{Position, State};
 use crate::memory::GuestMemory;
-use crate::virtqueue::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT, WRITE};
+use crate::virtqueue::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT};
+use crate::virtqueue::layout::Walker;
 use ringport::burst::Piece;
 use ringport::error::QueueError;
 use ringport::shm::PackedView;
 
-/// Follows chains.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Walker {
-    /// Most descriptors of a chain, those in a table included.
-    pub(super) limit: u16,
-    /// Whether tables of indirect descriptors were negotiated.
-    pub(super) indirect: bool,
-    pub(super) access: Access,
-}
-
 /// A chain in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Chain {
+pub(in crate::virtqueue) struct Chain {
     /// The buffer id to give back.
     pub(super) id: u16,
     /// Descriptors in the ring.
     pub(super) entries: u16,
 }
 
-impl Walker {
-    /// Appends the buffers of the chain at `at` to `pieces`. Returns the chain, and how many bytes
-    /// they have or what is wrong with them: buffers of length zero are passed over.
-    ///
-    /// # Errors
-    /// The chain has no end: then nobody knows its id.
-    #[inline(never)]
-    pub(super) fn walk(
-        &self,
-        ring: PackedView<'_>,
-        mut at: Position,
-        memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
-        let room = pieces.len() + usize::from(self.limit);
-        let mut outcome = Ok(0);
-        for entries in 1..=self.limit {
-            let state = State(ring.load_state(at.slot()));
-            let (len, flags) = (state.len(), state.flags());
-            let descriptor =
-                Descriptor { address: ring.load_address(at.slot()), len, flags, next: 0 };
-            outcome = outcome.and_then(|bytes| match flags & INDIRECT {
-                0 => self.take(descriptor, bytes, room, memory, pieces),
-                _ if entries > 1 => Err(QueueError::OddFlags { flags }),
-                _ => self.take_table(descriptor, room, memory, pieces),
-            });
-            if flags & NEXT == 0 {
-                return Ok((Chain { id: state.id(), entries }, outcome));
-            }
-            at = at.ahead(1);
+/// Appends the buffers of the chain at `at` to `pieces`. Returns the chain, and how many bytes
+/// they have or what is wrong with them: buffers of length zero are passed over.
+///
+/// # Errors
+/// The chain has no end: then nobody knows its id.
+#[inline(never)]
+pub(super) fn walk(
+    walker: &Walker,
+    ring: PackedView<'_>,
+    mut at: Position,
+    memory: &GuestMemory,
+    pieces: &mut Vec<Piece>,
+) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
+    let room = pieces.len() + usize::from(walker.limit);
+    let mut outcome = Ok(0);
+    for entries in 1..=walker.limit {
+        let state = State(ring.load_state(at.slot()));
+        let (len, flags) = (state.len(), state.flags());
+        let descriptor = Descriptor { address: ring.load_address(at.slot()), len, flags, next: 0 };
+        outcome = outcome.and_then(|bytes| match flags & INDIRECT {
+            0 => take(walker, descriptor, bytes, room, memory, pieces),
+            _ if entries > 1 => Err(QueueError::OddFlags { flags }),
+            _ => take_table(walker, descriptor, room, memory, pieces),
+        });
+        if flags & NEXT == 0 {
+            return Ok((Chain { id: state.id(), entries }, outcome));
         }
-        Err(QueueError::ChainTooLong { limit: self.limit })
+        at = at.ahead(1);
     }
+    Err(QueueError::ChainTooLong { limit: walker.limit })
+}
 
-    /// Appends one buffer.
-    fn take(
-        &self,
-        Descriptor { address, len, flags, .. }: Descriptor,
-        bytes: u32,
-        room: usize,
-        memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<u32, QueueError> {
-        if flags & WRITE != self.access.flag() {
+/// Appends one buffer, unless there are more than `room` pieces then: buffers across regions have
+/// more of them than descriptors.
+fn take(
+    walker: &Walker,
+    descriptor: Descriptor,
+    bytes: u32,
+    room: usize,
+    memory: &GuestMemory,
+    pieces: &mut Vec<Piece>,
+) -> Result<u32, QueueError> {
+    let total = walker.take(descriptor, bytes, memory, pieces)?;
+    if pieces.len() > room {
+        return Err(QueueError::ChainTooLong { limit: walker.limit });
+    }
+    Ok(total)
+}
+
+/// Appends the buffers of a table: all of it, in order.
+fn take_table(
+    walker: &Walker,
+    Descriptor { address, len, flags, .. }: Descriptor,
+    room: usize,
+    memory: &GuestMemory,
+    pieces: &mut Vec<Piece>,
+) -> Result<u32, QueueError> {
+    if !walker.indirect || flags & NEXT != 0 {
+        return Err(QueueError::OddFlags { flags });
+    }
+    if len == 0 || !len.is_multiple_of(LEN) {
+        return Err(QueueError::OddTable { len });
+    }
+    if len / LEN >= walker.limit.into() {
+        return Err(QueueError::ChainTooLong { limit: walker.limit });
+    }
+    let missing = QueueError::NotShared { address, len };
+    let mut bytes = 0;
+    for at in (0..len).step_by(LEN as usize) {
+        let at = address.checked_add(at.into()).ok_or(missing)?;
+        let mut descriptor = [0; LEN as usize];
+        memory.read(at, &mut descriptor).ok_or(missing)?;
+        // In a table the third field is the id; flags are where they are in the ring.
+        let words = Descriptor::words(descriptor);
+        let state = State(words[1]);
+        let (len, flags) = (state.len(), state.flags());
+        if flags & INDIRECT != 0 {
             return Err(QueueError::OddFlags { flags });
         }
-        let total = bytes.checked_add(len);
-        let total = total.ok_or(QueueError::LengthExceedsBuffer { len, capacity: !bytes })?;
-        memory.pieces(address, len, pieces).ok_or(QueueError::NotShared { address, len })?;
-        if pieces.len() > room {
-            return Err(QueueError::ChainTooLong { limit: self.limit });
-        }
-        Ok(total)
+        // Spec: a device looks at no flag here but WRITE. DPDK's driver (22.11) leaves that set in
+        // front of what it sends, so only a buffer that we are to write has to have it.
+        let flags = if walker.access == Access::Read { 0 } else { flags };
+        let descriptor = Descriptor { address: words[0], len, flags, next: 0 };
+        bytes = take(walker, descriptor, bytes, room, memory, pieces)?;
     }
-
-    /// Appends the buffers of a table: all of it, in order.
-    fn take_table(
-        &self,
-        Descriptor { address, len, flags, .. }: Descriptor,
-        room: usize,
-        memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<u32, QueueError> {
-        if !self.indirect || flags & NEXT != 0 {
-            return Err(QueueError::OddFlags { flags });
-        }
-        if len == 0 || !len.is_multiple_of(LEN) {
-            return Err(QueueError::OddTable { len });
-        }
-        if len / LEN >= self.limit.into() {
-            return Err(QueueError::ChainTooLong { limit: self.limit });
-        }
-        let missing = QueueError::NotShared { address, len };
-        let mut bytes = 0;
-        for at in (0..len).step_by(LEN as usize) {
-            let at = address.checked_add(at.into()).ok_or(missing)?;
-            let mut descriptor = [0; LEN as usize];
-            memory.read(at, &mut descriptor).ok_or(missing)?;
-            // In a table the third field is the id; flags are where they are in the ring.
-            let words = Descriptor::words(descriptor);
-            let state = State(words[1]);
-            let (len, flags) = (state.len(), state.flags());
-            if flags & INDIRECT != 0 {
-                return Err(QueueError::OddFlags { flags });
-            }
-            // Spec: a device looks at no flag here but WRITE. DPDK's driver (22.11) leaves that set in
-            // front of what it sends, so only a buffer that we are to write has to have it.
-            let flags = if self.access == Access::Read { 0 } else { flags };
-            let descriptor = Descriptor { address: words[0], len, flags, next: 0 };
-            bytes = self.take(descriptor, bytes, room, memory, pieces)?;
-        }
-        Ok(bytes)
-    }
+    Ok(bytes)
 }

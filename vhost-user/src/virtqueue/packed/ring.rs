@@ -13,149 +13,57 @@
 //!
 //! Spec: VIRTIO 1.3 §2.8.1, §2.8.10, §2.8.14.
 
-use super::chain::{Chain, Walker};
-use crate::backend::{PackedIndex, RingBase};
+use super::chain::{self, Chain};
+use super::position::{Position, State};
+use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
-use crate::virtqueue::descriptor::{Access, WRITE};
-use crate::virtqueue::line::Standing;
+use crate::virtqueue::descriptor::{Access, KNOWN};
+use crate::virtqueue::layout::{self, Ground, Layout};
 use crate::virtqueue::seat::Seat;
-use crate::virtqueue::{CHAIN_MAX, Called, KickMode, RingError, RingStart};
-use ringport::doorbell::Doorbell;
+use crate::virtqueue::{Called, KickMode, RingError, RingStart};
+use ringport::burst::{Piece, Shape};
 use ringport::error::QueueError;
 use ringport::shm::{PackedTable, SharedU16};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-const AVAIL: u16 = 1 << 7;
-const USED: u16 = 1 << 15;
 /// Most descriptors of a ring.
 const SIZE_MAX: u16 = 32768;
 const NEVER: u16 = 1;
 const AT_POSITION: u16 = 2;
 
-/// A position in a ring, with its wrap counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::virtqueue) struct Position {
-    slot: u16,
-    wrap: bool,
-    size: u16,
-}
-
-impl Position {
-    /// The position in a ring of `size` that `index` names. Chains that were taken and not used are
-    /// taken again, so what was used counts.
-    ///
-    /// Spec: vhost-user VHOST_USER_SET_VRING_BASE.
-    fn of(PackedIndex { index: slot, wrap }: PackedIndex, size: u16) -> Option<Self> {
-        (slot < size).then_some(Self { slot, wrap, size })
-    }
-
-    /// The position, with the wrap counter as bit 15.
-    #[inline(always)]
-    fn word(self) -> u32 {
-        u32::from(self.slot) | u32::from(self.wrap) << 15
-    }
-
-    fn index_of(word: u32) -> PackedIndex {
-        PackedIndex { index: u16::try_from(word & 0x7fff).unwrap_or(0), wrap: word & 0x8000 != 0 }
-    }
-
-    /// The base that a position's word stands for.
-    pub(in crate::virtqueue) fn base_of(word: u32) -> RingBase {
-        let index = Self::index_of(word);
-        RingBase::Packed { avail: index, used: index }
-    }
-
-    #[inline(always)]
-    pub(super) fn slot(self) -> u16 {
-        self.slot
-    }
-
-    /// The position `entries`, at most the ring's size, further on.
-    #[inline(always)]
-    pub(super) fn ahead(self, entries: u16) -> Self {
-        let left = self.size - self.slot;
-        if entries < left {
-            return Self { slot: self.slot + entries, ..self };
-        }
-        Self { slot: entries - left, wrap: !self.wrap, ..self }
-    }
-
-    /// Whether the driver made the descriptor here available.
-    #[inline(always)]
-    pub(super) fn has(self, state: State) -> bool {
-        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
-        available == self.wrap && used != self.wrap
-    }
-
-    /// The state of the used descriptor here.
-    #[inline(always)]
-    fn used(self, id: u16, len: u32) -> u64 {
-        let owner = if self.wrap { AVAIL | USED } else { 0 };
-        let flags = owner | if len > 0 { WRITE } else { 0 };
-        u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
-    }
-
-    /// How far this is behind `earlier`, in two turns of the ring.
-    fn since(self, earlier: Self) -> u32 {
-        let (turn, line) = (u32::from(self.size), |at: Self| {
-            u32::from(at.slot) + if at.wrap { 0 } else { u32::from(at.size) }
-        });
-        (line(self) + 2 * turn - line(earlier)) % (2 * turn)
-    }
-}
-
-/// The second word of a descriptor.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct State(pub(super) u64);
-
-#[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
-impl State {
-    #[inline(always)]
-    pub(super) fn len(self) -> u32 {
-        self.0 as u32
-    }
-
-    #[inline(always)]
-    pub(super) fn id(self) -> u16 {
-        (self.0 >> 32) as u16
-    }
-
-    #[inline(always)]
-    pub(super) fn flags(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-}
-
 /// A ring in the driver's memory.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(in crate::virtqueue) struct Ring {
+    ground: Ground,
     /// Ours: chains are used in the order in which they come.
-    pub(super) next: Position,
-    pub(super) memory: Arc<GuestMemory>,
-    pub(super) table: PackedTable,
-    pub(super) walker: Walker,
+    next: Position,
+    table: PackedTable,
     call_position: SharedU16,
     call_flags: SharedU16,
     kick_flags: SharedU16,
     event_idx: bool,
-    call: Option<Arc<Doorbell>>,
-    kicks: KickMode,
-    armed: bool,
-    seat: Arc<Seat>,
+}
+
+/// Where a chain may begin, and how many descriptors there are from there on to the end of a turn
+/// from our position: no further, however the driver moves its flags meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::virtqueue) struct Place {
+    at: Position,
+    left: u16,
 }
 
 impl Ring {
     /// The ring that `start` describes, from `base` on. Writes nothing to it.
-    pub(super) fn new(
+    pub(in crate::virtqueue) fn new(
         memory: Arc<GuestMemory>,
         start: &RingStart,
         base: PackedIndex,
         access: Access,
         seat: Arc<Seat>,
     ) -> Result<Self, RingError> {
-        let RingStart { addresses: at, features, kicks, .. } = start;
+        let RingStart { addresses: at, features, .. } = start;
         let size = at.size;
         if size == 0 || size > SIZE_MAX {
             return Err(RingError::Size { size });
@@ -168,55 +76,132 @@ impl Ring {
         Ok(Self {
             next,
             table: table.view(|mapping, offset| PackedTable::new(mapping, offset, size))?,
-            walker: Walker { limit: size.min(CHAIN_MAX), indirect: features.indirect, access },
             call_position: driver.word(0)?,
             call_flags: driver.word(2)?,
             kick_flags: device.word(2)?,
-            memory,
             event_idx: features.event_idx,
-            call: start.call.clone(),
-            kicks: *kicks,
-            armed: *kicks == KickMode::Interrupt,
-            seat,
+            ground: Ground::new(Arc::clone(&memory), start, access, seat),
         })
     }
 
-    /// Asks for kicks, or for none.
-    pub(super) fn begin(&self) {
-        self.kick_flags.set(if self.armed { 0 } else { NEVER });
-    }
-
-    pub(super) fn standing(&self) -> Standing {
-        Standing { position: self.next.word(), armed: self.armed, call: self.call.clone() }
-    }
-
-    pub(super) fn resume(&mut self, from: Standing) {
-        // The ring is as long as it was, so the position is one of its own.
-        self.next =
-            Position::of(Position::index_of(from.position), self.next.size).unwrap_or(self.next);
-        (self.armed, self.call) = (from.armed, from.call);
-        self.begin();
-    }
-
-    pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
-        self.call = call;
-    }
-
-    /// Ends the burst.
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.seat.leave(self.next.word());
-    }
-
-    /// Whether the chain at `at` was made available.
-    pub(super) fn has(&self, at: Position) -> bool {
+    fn is_available(&self, at: Position) -> bool {
         at.has(State(self.table.view().load_state(at.slot())))
     }
 
-    /// Gives back the next chains, of which each has as many bytes written as `used` says, and calls
-    /// the driver if it wants that. The first descriptor is written last.
-    #[inline]
-    pub(super) fn give_back(&mut self, used: impl Iterator<Item = (Chain, u32)>) -> Called {
+    /// Whether the driver wants a call, after we went on from `before`.
+    fn wants_call(&self, before: Position) -> bool {
+        // Pairs with the driver's fence between asking and looking at the ring once more.
+        fence(Ordering::SeqCst);
+        match self.call_flags.atomic().load(Ordering::Relaxed) {
+            0 => true,
+            AT_POSITION if self.event_idx => {
+                let event = self.call_position.atomic().load(Ordering::Relaxed);
+                // A position that does not exist is nobody's.
+                Position::of(Position::index_of(event.into()), before.size())
+                    .is_some_and(|event| event.since(before) < self.next.since(before))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl layout::Ring for Ring {
+    #[inline(always)]
+    fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    fn ground_mut(&mut self) -> &mut Ground {
+        &mut self.ground
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u32 {
+        self.next.word()
+    }
+
+    fn set_position(&mut self, position: u32) {
+        // The ring is as long as the one before, so the position is one of its own.
+        let index = Position::index_of(position);
+        self.next = Position::of(index, self.next.size()).unwrap_or(self.next);
+    }
+
+    fn tell(&self) {
+        self.kick_flags.set(if self.ground.armed { 0 } else { NEVER });
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        if self.ground.kicks == KickMode::Polling || self.is_available(self.next) {
+            return Ok(true);
+        }
+        self.ground.armed = true;
+        self.kick_flags.set(0);
+        // Pairs with the driver's fence between publishing and looking at the flags.
+        fence(Ordering::SeqCst);
+        Ok(self.is_available(self.next))
+    }
+}
+
+impl Layout for Ring {
+    type Chain = Chain;
+    type Place = Place;
+
+    #[inline(always)]
+    fn size(&self) -> u16 {
+        self.table.slots()
+    }
+
+    #[inline(always)]
+    fn look(&mut self, wanted: usize) -> Result<usize, QueueError> {
+        // Not beyond the ring, however the driver moves its flags meanwhile.
+        Ok(wanted.min(self.table.slots().into()))
+    }
+
+    #[inline(always)]
+    fn plain(&self, access: Access) -> impl Iterator<Item = (Chain, Piece)> {
+        let (table, mut at) = (self.table.view(), self.next);
+        let mut memory = self.ground.memory.translator();
+        std::iter::from_fn(move || {
+            let state = State(table.load_state(at.slot()));
+            if !at.has(state) || state.flags() & KNOWN != access.flag() {
+                return None;
+            }
+            let (region, offset) = memory.locate(table.load_address(at.slot()), state.len())?;
+            at = at.ahead(1);
+            let chain = Chain { id: state.id(), entries: 1 };
+            Some((chain, Piece::alone(offset, Shape::new(region, state.len(), false))))
+        })
+    }
+
+    #[inline(always)]
+    fn place(&self, plain: usize) -> Place {
+        // No loss: a burst is no longer than the ring.
+        let plain = u16::try_from(plain).unwrap_or(u16::MAX).min(self.size());
+        Place { at: self.next.ahead(plain), left: self.size() - plain }
+    }
+
+    #[inline(always)]
+    fn has(&self, Place { at, left }: Place) -> bool {
+        left > 0 && self.is_available(at)
+    }
+
+    fn behind(&self, Place { at, left }: Place, chain: Chain) -> Option<Place> {
+        let left = left.checked_sub(chain.entries)?;
+        Some(Place { at: at.ahead(chain.entries), left })
+    }
+
+    fn walk(
+        &self,
+        Place { at, .. }: Place,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
+        let Ground { walker, memory, .. } = &self.ground;
+        chain::walk(walker, self.table.view(), at, memory, pieces)
+    }
+
+    /// The first descriptor is written last.
+    #[inline(always)]
+    fn give_back(&mut self, used: impl Iterator<Item = (Chain, u32)>) -> Called {
         let (table, first) = (self.table.view(), self.next);
         let (mut at, mut first_state) = (first, None);
         for (chain, len) in used {
@@ -230,53 +215,22 @@ impl Ring {
         let Some(state) = first_state else { return Called::Never };
         table.store_state(first.slot(), state);
         self.next = at;
-        self.call(first)
+        self.ground.call(|| self.wants_call(first))
     }
 
-    /// Calls the driver if it wants that, after we went on from `before`.
-    fn call(&mut self, before: Position) -> Called {
-        let Some(call) = &self.call else { return Called::Never };
-        // Pairs with the driver's fence between asking and looking at the ring once more.
-        fence(Ordering::SeqCst);
-        let wanted = match self.call_flags.atomic().load(Ordering::Relaxed) {
-            0 => true,
-            AT_POSITION if self.event_idx => {
-                let event = self.call_position.atomic().load(Ordering::Relaxed);
-                let (slot, wrap) = (event & 0x7fff, event & 0x8000 != 0);
-                let event = Position { slot, wrap, size: before.size };
-                // A position that does not exist is nobody's.
-                slot < before.size && event.since(before) < self.next.since(before)
-            }
-            _ => false,
-        };
-        if !wanted {
-            return Called::Suppressed;
-        }
-        if call.ring().is_err() {
-            self.seat.link.fail(QueueError::LinkDown);
-            return Called::Never;
-        }
-        Called::Yes
+    #[inline(always)]
+    fn give_back_run(&mut self, chains: &[Chain]) -> Called {
+        // The last one's id is where the first one was.
+        let entries = chains.iter().map(|chain| chain.entries).sum();
+        self.give_back(chains.last().map(|last| (Chain { entries, ..*last }, 0)).into_iter())
     }
 
-    /// There was work: no kicks are needed for a while.
     #[inline]
-    pub(super) fn disarm(&mut self) {
-        if self.armed && self.kicks == KickMode::Adaptive {
-            self.armed = false;
+    fn disarm(&mut self) {
+        let Ground { armed, kicks, .. } = &mut self.ground;
+        if *armed && *kicks == KickMode::Adaptive {
+            *armed = false;
             self.kick_flags.set(NEVER);
         }
-    }
-
-    /// Asks for a kick, and returns whether there is work already.
-    pub(super) fn arm(&mut self) -> bool {
-        if self.kicks == KickMode::Polling || self.has(self.next) {
-            return true;
-        }
-        self.armed = true;
-        self.kick_flags.set(0);
-        // Pairs with the driver's fence between publishing and looking at the flags.
-        fence(Ordering::SeqCst);
-        self.has(self.next)
     }
 }

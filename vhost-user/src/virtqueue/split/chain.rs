@@ -1,20 +1,11 @@
 //! Chains of descriptors, in the ring's table and in tables of their own.
 
 use crate::memory::GuestMemory;
-use crate::virtqueue::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT, WRITE};
+use crate::virtqueue::descriptor::{Descriptor, INDIRECT, LEN, NEXT};
+use crate::virtqueue::layout::Walker;
 use ringport::burst::Piece;
 use ringport::error::QueueError;
 use ringport::shm::DescTable;
-
-/// Follows chains. It counts the descriptors, so that it comes to an end whatever they say.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Walker {
-    /// Most descriptors of a chain, those in a table of its own included.
-    pub(super) limit: u16,
-    /// Whether tables of indirect descriptors were negotiated.
-    pub(super) indirect: bool,
-    pub(super) access: Access,
-}
 
 /// The part of a chain that lies in the ring's table, or in one of its own.
 #[derive(Debug, Clone, Copy)]
@@ -23,76 +14,58 @@ enum Table<'t> {
     Indirect { memory: &'t GuestMemory, address: u64, entries: u16 },
 }
 
-impl Walker {
-    /// Appends the buffers of the chain at `head`, which is less than `size`, to `pieces`, and
-    /// returns how many bytes they have. Buffers of length zero are passed over.
-    #[inline(never)]
-    pub(super) fn walk(
-        &self,
-        (table, size): (&DescTable, u16),
-        head: u16,
-        memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<u32, QueueError> {
-        let mut table = Table::Ring { table, size };
-        let (mut index, mut bytes) = (head, 0u32);
-        let room = pieces.len() + usize::from(self.limit);
-        for _ in 0..self.limit {
-            let descriptor = table.load(index)?;
-            if descriptor.flags & INDIRECT != 0 {
-                table = self.enter(table, descriptor, memory)?;
-                index = 0;
-                continue;
-            }
-            bytes = self.take(descriptor, bytes, memory, pieces)?;
-            if pieces.len() > room {
-                // Buffers across regions have more pieces than descriptors.
-                break;
-            }
-            if descriptor.flags & NEXT == 0 {
-                return Ok(bytes);
-            }
-            index = descriptor.next;
+/// Follows the chain: appends the buffers of the one at `head`, which is less than `size`, to `pieces`, and
+/// returns how many bytes they have. Buffers of length zero are passed over. It
+/// counts the descriptors, so that it comes to an end whatever they say.
+#[inline(never)]
+pub(super) fn walk(
+    walker: &Walker,
+    (table, size): (&DescTable, u16),
+    head: u16,
+    memory: &GuestMemory,
+    pieces: &mut Vec<Piece>,
+) -> Result<u32, QueueError> {
+    let mut table = Table::Ring { table, size };
+    let (mut index, mut bytes) = (head, 0u32);
+    let room = pieces.len() + usize::from(walker.limit);
+    for _ in 0..walker.limit {
+        let descriptor = table.load(index)?;
+        if descriptor.flags & INDIRECT != 0 {
+            table = enter(walker, table, descriptor, memory)?;
+            index = 0;
+            continue;
         }
-        Err(QueueError::ChainTooLong { limit: self.limit })
+        bytes = walker.take(descriptor, bytes, memory, pieces)?;
+        if pieces.len() > room {
+            // Buffers across regions have more pieces than descriptors.
+            break;
+        }
+        if descriptor.flags & NEXT == 0 {
+            return Ok(bytes);
+        }
+        index = descriptor.next;
     }
+    Err(QueueError::ChainTooLong { limit: walker.limit })
+}
 
-    /// Appends one buffer.
-    fn take(
-        &self,
-        Descriptor { address, len, flags, .. }: Descriptor,
-        bytes: u32,
-        memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<u32, QueueError> {
-        if flags & WRITE != self.access.flag() {
-            return Err(QueueError::OddFlags { flags });
-        }
-        let total = bytes.checked_add(len);
-        let total = total.ok_or(QueueError::LengthExceedsBuffer { len, capacity: !bytes })?;
-        memory.pieces(address, len, pieces).ok_or(QueueError::NotShared { address, len })?;
-        Ok(total)
+/// Goes on in a table of the chain's own, which must be its end.
+fn enter<'t>(
+    walker: &Walker,
+    from: Table<'t>,
+    Descriptor { address, len, flags, .. }: Descriptor,
+    memory: &'t GuestMemory,
+) -> Result<Table<'t>, QueueError> {
+    let nested = matches!(from, Table::Indirect { .. });
+    if !walker.indirect || nested || flags & NEXT != 0 {
+        return Err(QueueError::OddFlags { flags });
     }
-
-    /// Goes on in a table of the chain's own, which must be its end.
-    fn enter<'t>(
-        &self,
-        from: Table<'t>,
-        Descriptor { address, len, flags, .. }: Descriptor,
-        memory: &'t GuestMemory,
-    ) -> Result<Table<'t>, QueueError> {
-        let nested = matches!(from, Table::Indirect { .. });
-        if !self.indirect || nested || flags & NEXT != 0 {
-            return Err(QueueError::OddFlags { flags });
-        }
-        if len == 0 || !len.is_multiple_of(LEN) {
-            return Err(QueueError::OddTable { len });
-        }
-        let Ok(entries) = u16::try_from(len / LEN) else {
-            return Err(QueueError::OddTable { len });
-        };
-        Ok(Table::Indirect { memory, address, entries })
+    if len == 0 || !len.is_multiple_of(LEN) {
+        return Err(QueueError::OddTable { len });
     }
+    let Ok(entries) = u16::try_from(len / LEN) else {
+        return Err(QueueError::OddTable { len });
+    };
+    Ok(Table::Indirect { memory, address, entries })
 }
 
 impl Table<'_> {

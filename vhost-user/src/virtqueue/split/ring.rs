@@ -13,14 +13,14 @@
 //!
 //! Spec: VIRTIO 1.3 §2.7.6 to §2.7.10.
 
-use super::chain::Walker;
+use super::chain;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
-use crate::virtqueue::descriptor::Access;
-use crate::virtqueue::line::Standing;
+use crate::virtqueue::descriptor::{Access, Descriptor};
+use crate::virtqueue::layout::{self, Ground, Layout};
 use crate::virtqueue::seat::Seat;
-use crate::virtqueue::{CHAIN_MAX, Called, KickMode, RingAddresses, RingError, RingStart};
-use ringport::doorbell::Doorbell;
+use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
+use ringport::burst::{Piece, Shape};
 use ringport::error::QueueError;
 use ringport::ring::{self, Cursor, RingIdx};
 use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
@@ -28,25 +28,19 @@ use std::sync::Arc;
 
 /// A ring in the driver's memory.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(in crate::virtqueue) struct Ring {
+    ground: Ground,
     /// Our position in both rings: chains are used in the order in which they come.
-    pub(super) cursor: Cursor,
-    pub(super) memory: Arc<GuestMemory>,
-    pub(super) descriptors: DescTable,
-    pub(super) available: IndexTable,
-    pub(super) used: UsedTable,
-    pub(super) walker: Walker,
+    cursor: Cursor,
+    descriptors: DescTable,
+    available: IndexTable,
+    used: UsedTable,
     available_flags: SharedU16,
     available_index: SharedU16,
     used_flags: SharedU16,
     used_index: SharedU16,
     /// With EVENT_IDX.
     events: Option<Events>,
-    call: Option<Arc<Doorbell>>,
-    kicks: KickMode,
-    /// We asked for a kick and have taken nothing since.
-    armed: bool,
-    seat: Arc<Seat>,
 }
 
 /// The indices that the sides want to hear of.
@@ -70,14 +64,14 @@ pub fn published(memory: &GuestMemory, at: &RingAddresses) -> Result<u16, RingEr
 
 impl Ring {
     /// The ring that `start` describes, from position `base` on. Writes nothing to it.
-    pub(super) fn new(
+    pub(in crate::virtqueue) fn new(
         memory: Arc<GuestMemory>,
         start: &RingStart,
         base: u16,
         access: Access,
         seat: Arc<Seat>,
     ) -> Result<Self, RingError> {
-        let RingStart { addresses: at, features, kicks, .. } = start;
+        let RingStart { addresses: at, features, .. } = start;
         let size = at.size;
         if !size.is_power_of_two() {
             return Err(RingError::Size { size });
@@ -95,52 +89,47 @@ impl Ring {
         };
         let mut cursor = Cursor::new(size, 0, 0);
         cursor.restart_at(RingIdx(base));
-        let limit = size.min(CHAIN_MAX);
         Ok(Self {
             cursor,
             descriptors: table.view(|mapping, offset| DescTable::new(mapping, offset, size))?,
             available: driver.view(|mapping, at| IndexTable::new(mapping, at + 4, size))?,
             used: device.view(|mapping, at| UsedTable::new(mapping, at + 4, size))?,
-            walker: Walker { limit, indirect: features.indirect, access },
             available_flags: driver.word(0)?,
             available_index: driver.word(2)?,
             used_flags: device.word(0)?,
             used_index: device.word(2)?,
-            memory,
             events,
-            call: start.call.clone(),
-            kicks: *kicks,
-            armed: *kicks == KickMode::Interrupt,
-            seat,
+            ground: Ground::new(Arc::clone(&memory), start, access, seat),
         })
     }
 
-    /// Asks for kicks, or for none, from the next chain on.
-    pub(super) fn begin(&self) {
-        match &self.events {
-            // An index just passed is far away: one kick in 2^16 entries.
-            Some(events) if !self.armed => {
-                events.available.set(self.cursor.next().0.wrapping_sub(1));
-            }
-            Some(events) => events.available.set(self.cursor.next().0),
-            None => self.used_flags.set(u16::from(!self.armed)),
-        }
+    /// How many chains may be taken, when `wanted` would do.
+    #[inline]
+    fn available(&mut self, wanted: u16) -> Result<u16, QueueError> {
+        Ok(self.cursor.available(self.available_index.atomic(), wanted)?)
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        let position = self.position();
-        Standing { position, armed: self.armed, call: self.call.clone() }
+    /// Publishes the next `count` used elements with one store, and calls the driver if it wants
+    /// that.
+    #[inline]
+    fn publish(&mut self, count: u16) -> Called {
+        let before = self.cursor.next();
+        self.cursor.publish(self.used_index.atomic(), count);
+        self.ground.call(|| match &self.events {
+            Some(events) => ring::must_ring_at(events.used.atomic(), before, self.cursor.next()),
+            None => ring::must_ring(self.available_flags.atomic()),
+        })
+    }
+}
+
+impl layout::Ring for Ring {
+    #[inline(always)]
+    fn ground(&self) -> &Ground {
+        &self.ground
     }
 
-    pub(super) fn resume(&mut self, from: Standing) {
-        // A position of a split ring has 16 bits.
-        self.cursor.restart_at(RingIdx(u16::try_from(from.position).unwrap_or(0)));
-        (self.armed, self.call) = (from.armed, from.call);
-        self.begin();
-    }
-
-    pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
-        self.call = call;
+    fn ground_mut(&mut self) -> &mut Ground {
+        &mut self.ground
     }
 
     #[inline(always)]
@@ -148,75 +137,27 @@ impl Ring {
         u32::from(self.cursor.next().0)
     }
 
-    /// Ends the burst.
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.seat.leave(self.position());
+    fn set_position(&mut self, position: u32) {
+        // One of a split ring has 16 bits.
+        self.cursor.restart_at(RingIdx(u16::try_from(position).unwrap_or(0)));
     }
 
-    /// How many chains may be taken, when `wanted` would do.
-    #[inline]
-    pub(super) fn available(&mut self, wanted: u16) -> Result<u16, QueueError> {
-        Ok(self.cursor.available(self.available_index.atomic(), wanted)?)
-    }
-
-    /// The chain at position `at` from ours on.
-    pub(super) fn head(&self, at: u16) -> Result<u16, QueueError> {
-        let index = self.available.load(self.cursor.next().ahead(at).0);
-        let entries = self.cursor.ring_size();
-        if index >= entries {
-            return Err(QueueError::NoSuchDescriptor { index, entries });
-        }
-        Ok(index)
-    }
-
-    /// Publishes the next `count` used elements with one store, and calls the driver if it wants
-    /// that.
-    #[inline]
-    pub(super) fn publish(&mut self, count: u16) -> Called {
-        let before = self.cursor.next();
-        self.cursor.publish(self.used_index.atomic(), count);
-        let Some(call) = &self.call else { return Called::Never };
-        let wanted = match &self.events {
-            Some(events) => ring::must_ring_at(events.used.atomic(), before, self.cursor.next()),
-            None => ring::must_ring(self.available_flags.atomic()),
-        };
-        if !wanted {
-            return Called::Suppressed;
-        }
-        if call.ring().is_err() {
-            self.seat.link.fail(QueueError::LinkDown);
-            return Called::Never;
-        }
-        Called::Yes
-    }
-
-    /// There was work: no kicks are needed for a while.
-    #[inline]
-    pub(super) fn disarm(&mut self) {
-        if !self.armed {
-            return;
-        }
-        match (&self.events, self.kicks) {
-            // Behind the driver's back as soon as it goes on: stays silent by itself.
-            (Some(_), KickMode::Adaptive) => self.armed = false,
-            (None, KickMode::Adaptive) => {
-                self.armed = false;
-                ring::disarm(self.used_flags.atomic());
+    fn tell(&self) {
+        match &self.events {
+            // An index just passed is far away: one kick in 2^16 entries.
+            Some(events) if !self.ground.armed => {
+                events.available.set(self.cursor.next().0.wrapping_sub(1));
             }
-            (Some(events), _) => {
-                events.available.set(self.cursor.next().ahead(self.cursor.cached()).0);
-            }
-            (None, _) => {}
+            Some(events) => events.available.set(self.cursor.next().0),
+            None => self.used_flags.set(u16::from(!self.ground.armed)),
         }
     }
 
-    /// Asks for a kick, and returns whether there is work already.
-    pub(super) fn arm(&mut self) -> Result<bool, QueueError> {
-        if self.kicks == KickMode::Polling || self.available(1)? > 0 {
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        if self.ground.kicks == KickMode::Polling || self.available(1)? > 0 {
             return Ok(true);
         }
-        self.armed = true;
+        self.ground.armed = true;
         let Self { cursor, used_flags, available_index, .. } = self;
         let peer = available_index.atomic();
         let known = match &self.events {
@@ -224,5 +165,107 @@ impl Ring {
             None => ring::arm(cursor, used_flags.atomic(), peer)?,
         };
         Ok(known > 0)
+    }
+}
+
+impl Layout for Ring {
+    /// The chain's head.
+    type Chain = u16;
+    type Place = RingIdx;
+
+    #[inline(always)]
+    fn size(&self) -> u16 {
+        self.cursor.ring_size()
+    }
+
+    #[inline(always)]
+    fn look(&mut self, wanted: usize) -> Result<usize, QueueError> {
+        let wanted = u16::try_from(wanted).unwrap_or(u16::MAX);
+        Ok(self.available(wanted)?.min(wanted).into())
+    }
+
+    #[inline(always)]
+    fn plain(&self, access: Access) -> impl Iterator<Item = (u16, Piece)> {
+        let (available, descriptors) = (self.available.view(), self.descriptors.view());
+        let (first, size) = (self.cursor.next(), self.cursor.ring_size());
+        let mut memory = self.ground.memory.translator();
+        (0..u16::MAX).map_while(move |at| {
+            let head = available.load(first.ahead(at).0);
+            let descriptor = Descriptor::from_words(descriptors.load(head));
+            if head >= size || !descriptor.is_plain(access) {
+                return None;
+            }
+            let (region, offset) = memory.locate(descriptor.address, descriptor.len)?;
+            Some((head, Piece::alone(offset, Shape::new(region, descriptor.len, false))))
+        })
+    }
+
+    #[inline(always)]
+    fn place(&self, plain: usize) -> RingIdx {
+        // No loss: a ring has fewer entries.
+        self.cursor.next().ahead(u16::try_from(plain).unwrap_or(u16::MAX))
+    }
+
+    #[inline(always)]
+    fn has(&self, at: RingIdx) -> bool {
+        at.since(self.cursor.next()) < self.cursor.cached()
+    }
+
+    fn behind(&self, at: RingIdx, _: u16) -> Option<RingIdx> {
+        Some(at.ahead(1))
+    }
+
+    fn walk(
+        &self,
+        at: RingIdx,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<(u16, Result<u32, QueueError>), QueueError> {
+        let (index, entries) = (self.available.load(at.0), self.cursor.ring_size());
+        if index >= entries {
+            return Err(QueueError::NoSuchDescriptor { index, entries });
+        }
+        let Ground { walker, memory, .. } = &self.ground;
+        Ok((index, chain::walk(walker, (&self.descriptors, entries), index, memory, pieces)))
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self, used: impl Iterator<Item = (u16, u32)>) -> Called {
+        let (view, first) = (self.used.view(), self.cursor.next());
+        let mut count = 0u16;
+        for (head, len) in used {
+            view.store(first.ahead(count).0, head, len);
+            count += 1;
+        }
+        self.publish(count)
+    }
+
+    #[inline(always)]
+    fn give_back_run(&mut self, heads: &[u16]) -> Called {
+        // The last one's element is where the first one's would be.
+        if let Some(last) = heads.last() {
+            self.used.store(self.cursor.next().0, *last, 0);
+        }
+        // No loss: a ring has fewer entries.
+        self.publish(u16::try_from(heads.len()).unwrap_or(u16::MAX))
+    }
+
+    #[inline]
+    fn disarm(&mut self) {
+        let ground = &mut self.ground;
+        if !ground.armed {
+            return;
+        }
+        match (&self.events, ground.kicks) {
+            // Behind the driver's back as soon as it goes on: stays silent by itself.
+            (Some(_), KickMode::Adaptive) => ground.armed = false,
+            (None, KickMode::Adaptive) => {
+                ground.armed = false;
+                ring::disarm(self.used_flags.atomic());
+            }
+            (Some(events), _) => {
+                events.available.set(self.cursor.next().ahead(self.cursor.cached()).0);
+            }
+            (None, _) => {}
+        }
     }
 }

@@ -141,17 +141,3 @@ impl Peer for Packed {
         self.offer(0, &[(GUEST + DATA, 100, 1); SIZE as usize]);
     }
 }
-
-/// Takes everything that one burst delivers.
-pub(super) fn receive(rx: &mut RxQueue) -> Vec<Vec<u8>> {
-    let burst = rx.rx_burst(256).unwrap();
-    burst.packets().map(|packet| packet.detach().to_vec()).collect()
-}
-
-/// Sends `frames` in one burst; returns how many were taken.
-pub(super) fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) -> usize {
-    let mut burst = tx.tx_burst(256).unwrap();
-    let sent = frames.iter().take_while(|frame| burst.push(frame).is_ok()).count();
-    assert_eq!(burst.commit(), sent);
-    sent
-}

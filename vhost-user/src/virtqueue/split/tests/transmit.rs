@@ -274,7 +274,7 @@ fn checksum_that_the_driver_does_not_take_is_computed_and_stored_behind_the_head
         let mut packet = frame(100, 1);
         from.send_cut(0, &packet, &[], GUEST + DATA);
         from.put(GUEST + DATA, &net::encode(&wanted, 0));
-        let done = ringport::burst::forward(&mut rx, &mut tx, 64).unwrap();
+        let done = ringport::burst::forward(&mut rx.queue, &mut tx.queue, 64).unwrap();
         assert_eq!((done.packets, done.finished, done.dropped), (1, 1, 0));
         let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair[1]);
         let sum = packet[34..].chunks(2).map(word).sum::<u32>() % 0xffff;

@@ -1,0 +1,106 @@
+//! Places in the ring, and whose the descriptors there are.
+
+use crate::backend::{PackedIndex, RingBase};
+use crate::virtqueue::descriptor::WRITE;
+
+const AVAIL: u16 = 1 << 7;
+const USED: u16 = 1 << 15;
+
+/// A position in a ring, with its wrap counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::virtqueue) struct Position {
+    slot: u16,
+    wrap: bool,
+    size: u16,
+}
+
+impl Position {
+    /// The position in a ring of `size` that `index` names. Chains that were taken and not used are
+    /// taken again, so what was used counts.
+    ///
+    /// Spec: vhost-user VHOST_USER_SET_VRING_BASE.
+    pub(super) fn of(PackedIndex { index: slot, wrap }: PackedIndex, size: u16) -> Option<Self> {
+        (slot < size).then_some(Self { slot, wrap, size })
+    }
+
+    /// The position, with the wrap counter as bit 15.
+    #[inline(always)]
+    pub(super) fn word(self) -> u32 {
+        u32::from(self.slot) | u32::from(self.wrap) << 15
+    }
+
+    pub(super) fn index_of(word: u32) -> PackedIndex {
+        PackedIndex { index: u16::try_from(word & 0x7fff).unwrap_or(0), wrap: word & 0x8000 != 0 }
+    }
+
+    /// The base that a position's word stands for.
+    pub(in crate::virtqueue) fn base_of(word: u32) -> RingBase {
+        let index = Self::index_of(word);
+        RingBase::Packed { avail: index, used: index }
+    }
+
+    #[inline(always)]
+    pub(super) fn slot(self) -> u16 {
+        self.slot
+    }
+
+    /// The position `entries`, at most the ring's size, further on.
+    #[inline(always)]
+    pub(super) fn ahead(self, entries: u16) -> Self {
+        let left = self.size - self.slot;
+        if entries < left {
+            return Self { slot: self.slot + entries, ..self };
+        }
+        Self { slot: entries - left, wrap: !self.wrap, ..self }
+    }
+
+    #[inline(always)]
+    pub(super) fn size(self) -> u16 {
+        self.size
+    }
+
+    /// Whether the driver made the descriptor here available.
+    #[inline(always)]
+    pub(super) fn has(self, state: State) -> bool {
+        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
+        available == self.wrap && used != self.wrap
+    }
+
+    /// The state of the used descriptor here.
+    #[inline(always)]
+    pub(super) fn used(self, id: u16, len: u32) -> u64 {
+        let owner = if self.wrap { AVAIL | USED } else { 0 };
+        let flags = owner | if len > 0 { WRITE } else { 0 };
+        u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
+    }
+
+    /// How far this is behind `earlier`, in two turns of the ring.
+    pub(super) fn since(self, earlier: Self) -> u32 {
+        let (turn, line) = (u32::from(self.size), |at: Self| {
+            u32::from(at.slot) + if at.wrap { 0 } else { u32::from(at.size) }
+        });
+        (line(self) + 2 * turn - line(earlier)) % (2 * turn)
+    }
+}
+
+/// The second word of a descriptor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct State(pub(super) u64);
+
+#[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
+impl State {
+    #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn id(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    pub(super) fn flags(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
