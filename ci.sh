@@ -18,7 +18,7 @@ usage: ./ci.sh STEP [ARGUMENT ...]
   loom       the model checker over ring and doorbell functions
   fuzz       replay of the corpora; with a target: fuzz it  (./ci.sh fuzz TARGET SECONDS)
   soak       long counts: restarts, kills, hours of fuzz    (./ci.sh soak [MINUTES])
-  bench      benchmarks                                     (./ci.sh bench memif [--quick] | criterion)
+  bench      benchmarks                                     (./ci.sh bench memif|vhost-user [--quick] | criterion)
   all        test, then bench memif --quick
   help       this text
 

@@ -67,7 +67,7 @@ struct Lane<'l> {
     slots_out: usize,
     checker: Checker,
     buffer: Vec<u8>,
-    /// Frames that may still come before the first one of ours.
+    /// Frames of earlier links that may still come. One of ours that is lost uses them all up.
     strangers_left: u64,
 }
 
@@ -102,12 +102,12 @@ impl Lane<'_> {
         let burst = self.rx.rx_burst(64)?;
         for packet in burst.packets() {
             let number = self.checker.count();
-            if number == 0 && self.strangers_left > 0 {
-                let len = plan.len_of(0);
+            if self.strangers_left > 0 {
+                let len = plan.len_of(number);
                 if self.checker.take(&packet, |_| len).is_err() {
                     self.strangers_left -= 1;
                 } else {
-                    self.slots_out -= plan.slots_of(0);
+                    self.slots_out -= plan.slots_of(number);
                 }
                 continue;
             }
@@ -145,7 +145,7 @@ pub fn echo(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], plan: &EchoPlan<
 }
 
 /// As [`echo`], until `frames` came back in all, wherever the run is then: frames on their way are
-/// not waited for. Returns how many came before the first one that was sent here, which a peer that
+/// not waited for. Returns how many came that were not sent on this link, which a peer that
 /// was in the middle of something when the last link ended may have kept, or its rings.
 ///
 /// # Errors

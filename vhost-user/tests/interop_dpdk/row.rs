@@ -159,6 +159,12 @@ pub fn next_link(peer: &mut Killed, device: &Served) -> Outcome<Link> {
         }
     }
     let log = peer.log();
-    let end = log.lines().rev().take(20).collect::<Vec<_>>().join("\n");
+    let end = log
+        .lines()
+        .rev()
+        .filter(|line| !line.contains("link_update"))
+        .take(20)
+        .collect::<Vec<_>>()
+        .join("\n");
     Err(format!("no link; the device saw {seen:?}; testpmd's log, last line first:\n{end}").into())
 }

@@ -1,13 +1,15 @@
-//! The cases of `peers memif`.
+//! Cases: who is compared with whom, and running them.
+
+mod memif;
+mod vhost_user;
 
 use crate::bound::{self, Effort};
 use crate::contender::Contender;
-use crate::line_up::{self, Link, Side, Way};
+use crate::line_up::{self, Link, Side};
 use crate::report::{Machine, Results};
 use crate::rounds::{Measured, Runner, Unit};
 use crate::{Options, line_up::raw};
 use anyhow::{Context, bail};
-use ringport_bench::frames::HOT_POOL_FRAMES;
 use ringport_bench::peers::{self, PeerLock};
 use ringport_bench::raw_ring::{Method, Shape};
 use std::collections::{BTreeMap, HashMap};
@@ -45,109 +47,15 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which they run.
-fn all() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for way in [Way::C2s, Way::S2c] {
-        cases.push(one_way(way));
-        cases.push(to_dpdk(way));
-        cases.push(from_dpdk(way));
-    }
-    cases.push(packed_from_dpdk());
-    for way in [Way::C2s, Way::S2c] {
-        for bytes in [1518, 9000] {
-            cases.push(long_frames(way, bytes));
-            cases.push(long_hot_frames(way, bytes));
-        }
-    }
-    cases.push(lease_only());
-    cases.push(queue_pairs());
-    let polling = vec![Entry::RoundTrip { sleeps: false }, Entry::RawRoundTrip, Entry::Words];
-    cases.push(Case::new("memif-64B-roundtrip-polling", Unit::NanosPerTrip, polling));
-    let sleeping = vec![Entry::RoundTrip { sleeps: true }, Entry::Events];
-    cases.push(Case::new("memif-64B-roundtrip-interrupt", Unit::NanosPerTrip, sleeping));
-    cases
-}
-
-fn one_way(way: Way) -> Case {
-    let mut entries = vec![
-        Entry::Link("ours", Link::new(way, Side::Ours, Side::Ours)),
-        Entry::Link("dpdk-copy", Link::new(way, Side::Dpdk, Side::Dpdk)),
-    ];
-    let zero_copy = match way {
-        Way::C2s => Link::new(way, Side::DpdkZeroCopy, Side::Dpdk),
-        Way::S2c => Link::new(way, Side::Dpdk, Side::DpdkZeroCopy),
-    };
-    entries.push(Entry::Link("dpdk-zero-copy", zero_copy));
-    entries.push(Entry::Bound("bound", Shape::memif(64)));
-    Case::new(format!("memif-64B-{}", way.name()), Unit::Mpps, entries)
-}
-
-fn to_dpdk(way: Way) -> Case {
-    let entries = vec![
-        Entry::Link("ours", Link::new(way, Side::Ours, Side::Dpdk)),
-        Entry::Link("dpdk", Link::new(way, Side::Dpdk, Side::Dpdk)),
-    ];
-    Case::new(format!("memif-64B-{}-to-dpdk-receiver", way.name()), Unit::Mpps, entries)
-}
-
-fn from_dpdk(way: Way) -> Case {
-    let entries = vec![
-        Entry::Link("ours", Link::new(way, Side::Dpdk, Side::Ours).cycles()),
-        Entry::Link("dpdk", Link::new(way, Side::Dpdk, Side::Dpdk).cycles()),
-    ];
-    Case::new(format!("memif-64B-{}-from-dpdk-sender", way.name()), Unit::Mpps, entries)
-}
-
-/// Our buffers lie back to back, as those of DPDK's client do.
-fn packed_from_dpdk() -> Case {
-    let link = |receiver| Link::new(Way::S2c, Side::Dpdk, receiver).cycles();
-    let entries =
-        vec![Entry::Link("ours", link(Side::Ours).packed()), Entry::Link("dpdk", link(Side::Dpdk))];
-    Case::new("memif-64B-s2c-from-dpdk-sender-packed", Unit::Mpps, entries)
-}
-
-fn long_frames(way: Way, bytes: u16) -> Case {
-    let shape = Shape::memif(usize::from(bytes));
-    let entries = vec![
-        Entry::Link("ours", Link::new(way, Side::Ours, Side::Ours).frame_len(bytes)),
-        Entry::Link("dpdk-copy", Link::new(way, Side::Dpdk, Side::Dpdk).frame_len(bytes)),
-        Entry::Bound("bound", shape),
-    ];
-    Case::new(format!("memif-{bytes}B-{}", way.name()), Unit::Gbps, entries)
-}
-
-/// The same with frames that stay in the nearest caches, as those of testpmd's generator do.
-fn long_hot_frames(way: Way, bytes: u16) -> Case {
-    let shape = Shape { pool_frames: HOT_POOL_FRAMES, ..Shape::memif(usize::from(bytes)) };
-    let entries = vec![
-        Entry::Link("ours", Link::new(way, Side::Ours, Side::Ours).frame_len(bytes).hot_pool()),
-        Entry::Link("dpdk-copy", Link::new(way, Side::Dpdk, Side::Dpdk).frame_len(bytes)),
-        Entry::Bound("bound", shape),
-    ];
-    Case::new(format!("memif-{bytes}B-{}-hot-pool", way.name()), Unit::Gbps, entries)
-}
-
-/// Our receiver gives packets back without a look at them.
-fn lease_only() -> Case {
-    let link = Link::new(Way::C2s, Side::Ours, Side::Ours);
-    let entries = vec![
-        Entry::Link("ours-lease-only", link.lease_only()),
-        Entry::Link("ours-copied-out", link),
-    ];
-    Case::new("memif-64B-c2s-lease-only", Unit::Mpps, entries)
-}
-
-fn queue_pairs() -> Case {
-    let link = |queues| Link::new(Way::C2s, Side::Ours, Side::Ours).queues(queues);
-    let dpdk = |queues| Link::new(Way::C2s, Side::Dpdk, Side::Dpdk).queues(queues);
-    let entries = vec![
-        Entry::Link("ours-4-queues", link(4)),
-        Entry::Link("ours-1-queue", link(1)),
-        Entry::Link("dpdk-4-queues", dpdk(4)),
-        Entry::Link("dpdk-1-queue", dpdk(1)),
-    ];
-    Case::new("memif-64B-4-queues", Unit::Mpps, entries)
+/// The cases of one subcommand.
+#[derive(Debug)]
+struct Suite {
+    /// The subcommand, for messages.
+    command: &'static str,
+    /// In the order in which they run.
+    cases: Vec<Case>,
+    /// The name of the measurement of idle ports, where there is one.
+    idle: Option<&'static str>,
 }
 
 /// What a run of cases shares.
@@ -160,14 +68,27 @@ struct Run<'a> {
 
 /// `peers memif`.
 pub(crate) fn run_memif(options: &Options) -> anyhow::Result<()> {
-    let cases: Vec<Case> = all().into_iter().filter(|c| c.name.contains(&options.case)).collect();
-    let idle = "memif-idle-cpu".contains(&options.case);
+    run(
+        Suite { command: "peers memif", cases: memif::all(), idle: Some("memif-idle-cpu") },
+        options,
+    )
+}
+
+/// `peers vhost-user`.
+pub(crate) fn run_vhost_user(options: &Options) -> anyhow::Result<()> {
+    run(Suite { command: "peers vhost-user", cases: vhost_user::all(), idle: None }, options)
+}
+
+fn run(suite: Suite, options: &Options) -> anyhow::Result<()> {
+    let is_wanted = |name: &str| name.contains(&options.case);
+    let cases: Vec<Case> = suite.cases.into_iter().filter(|c| is_wanted(&c.name)).collect();
+    let idle = suite.idle.filter(|name| is_wanted(name));
     if options.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
-        println!("memif-idle-cpu");
+        cases.iter().map(|case| case.name.as_str()).chain(idle).for_each(|name| println!("{name}"));
         return Ok(());
     }
-    let peer = peers::require_peer("peers memif: everything with DPDK", "dpdk-testpmd");
+    let peer =
+        peers::require_peer(&format!("{}: everything with DPDK", suite.command), "dpdk-testpmd");
     // A found peer holds the lock already.
     let _lock = peer.is_none().then(PeerLock::acquire).transpose()?;
     let mut run = Run { options, dpdk: peer.is_some(), methods: HashMap::new() };
@@ -193,7 +114,7 @@ pub(crate) fn run_memif(options: &Options) -> anyhow::Result<()> {
         bounds: run.methods.iter().map(|(len, m)| (format!("{len} B"), format!("{m:?}"))).collect(),
         rows: measured.iter().flat_map(|m| m.rows()).collect(),
         without_a_round: measured.iter().filter_map(Measured::line_of_nothing).collect(),
-        idle_cpu_cores: if idle { measure_idle()? } else { BTreeMap::new() },
+        idle_cpu_cores: if idle.is_some() { measure_idle()? } else { BTreeMap::new() },
         failed: failed.clone(),
     };
     if measured.iter().any(Measured::is_disturbed) {

@@ -1,6 +1,7 @@
 //! One link that runs for a while, to look at with a profiler.
 
-use crate::line_up::{Link, Side, Way};
+use crate::line_up::{Link, Side};
+use crate::transport::{Transport, Way};
 use clap::{Args, ValueEnum};
 use ringport_bench::peers::{PeerLock, require_peer};
 use std::time::Duration;
@@ -58,10 +59,11 @@ pub(crate) fn run(hold: &Hold) -> anyhow::Result<()> {
     }
     .transpose()?;
     let way = match hold.way {
-        Direction::C2s => Way::C2s,
-        Direction::S2c => Way::S2c,
+        Direction::C2s => Way::ToListener,
+        Direction::S2c => Way::ToConnector,
     };
-    let link = Link::new(way, hold.sender.side(), hold.receiver.side()).frame_len(hold.bytes);
+    let link = Link::new(Transport::Memif, way, hold.sender.side(), hold.receiver.side());
+    let link = link.frame_len(hold.bytes);
     let link = if hold.hot_pool { link.hot_pool() } else { link };
     let rate = link.start("held")?.measure(Duration::from_secs(hold.seconds))?;
     println!(

@@ -1,11 +1,12 @@
 //! Who is compared: pairs of ours, of DPDK, mixed ones, and the raw ring.
 
 use crate::contender::{Contender, Member, Worker};
-use crate::worker::{Job, Traffic, WORDS_LEN};
-use anyhow::Context;
+use crate::transport::{End, Transport, Way};
+use crate::worker::{Job, Task, Traffic, WORDS_LEN};
+use anyhow::{Context, ensure};
 use ringport_bench::frames::{HOT_POOL_FRAMES, POOL_FRAMES};
 use ringport_bench::peers::Testpmd;
-use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
+use ringport_bench::peers::testpmd::Mode;
 use ringport_bench::raw_ring::{EventPing, Method, RawRing, Shape};
 use ringport_bench::shared::SharedMemory;
 use std::path::Path;
@@ -17,43 +18,19 @@ const RECEIVER_CORE: usize = 0;
 /// Slots asked for at a time, as testpmd does unless told otherwise.
 pub(crate) const BURST: usize = 32;
 
-/// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// The client sends.
-    C2s,
-    /// The server sends.
-    S2c,
-}
-
-impl Way {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::C2s => "c2s",
-            Self::S2c => "s2c",
-        }
-    }
-
-    fn sender(self) -> MemifRole {
-        match self {
-            Self::C2s => MemifRole::Client,
-            Self::S2c => MemifRole::Server,
-        }
-    }
-}
-
-/// What one side of a memif link is.
+/// What one side of a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Ours,
     Dpdk,
-    /// DPDK's client with `zero-copy=yes`; as a server it is the same as [`Side::Dpdk`].
+    /// DPDK's memif client with `zero-copy=yes`; as anything else it is the same as [`Side::Dpdk`].
     DpdkZeroCopy,
 }
 
-/// A memif link in one direction.
+/// A link in one direction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Link {
+    pub(crate) transport: Transport,
     pub(crate) way: Way,
     pub(crate) sender: Side,
     pub(crate) receiver: Side,
@@ -71,8 +48,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(way: Way, sender: Side, receiver: Side) -> Self {
+    pub(crate) fn new(transport: Transport, way: Way, sender: Side, receiver: Side) -> Self {
         Self {
+            transport,
             way,
             sender,
             receiver,
@@ -116,45 +94,48 @@ impl Link {
         self
     }
 
-    /// Starts both sides, the server first, and parks them.
+    /// Starts both sides, the listener first, and parks them.
     pub(crate) fn start(&self, name: &str) -> anyhow::Result<Contender> {
         let dir = tempfile::tempdir()?;
-        let socket = dir.path().join("m.sock");
-        let receiver_is_server = self.way.sender() == MemifRole::Client;
-        let first = self.side(receiver_is_server, &socket, MemifRole::Server)?;
-        let second = self.side(!receiver_is_server, &socket, MemifRole::Client)?;
-        let meter = usize::from(!receiver_is_server);
+        let socket = dir.path().join("link.sock");
+        let first = self.side(End::Listener, &socket)?;
+        let second = self.side(End::Connector, &socket)?;
+        let meter = usize::from(self.way.receiver() == End::Connector);
         let contender = Contender::new(name, vec![first, second], meter).keep(dir);
         let asks = self.cycles && self.receiver != Side::Ours;
         let contender = if asks { contender.asking_cycles() } else { contender };
         contender.park().with_context(|| format!("{name}: {self:?}"))
     }
 
-    fn side(&self, receives: bool, socket: &Path, role: MemifRole) -> anyhow::Result<Member> {
+    fn side(&self, end: End, socket: &Path) -> anyhow::Result<Member> {
+        let receives = self.way.receiver() == end;
         let (side, core) =
             if receives { (self.receiver, RECEIVER_CORE) } else { (self.sender, SENDER_CORE) };
         if side == Side::Ours {
-            let traffic = self.traffic(socket, role);
-            let job = if receives { Job::Receive(traffic) } else { Job::Send(traffic) };
+            let task = if receives { Task::Receive } else { Task::Send };
+            let job = Job::Port(task, self.traffic(end, socket));
             return Ok(Member::Worker(Worker::start(core, job)?));
         }
-        let memif = MemifArgs::new(role, socket);
-        let zero_copy = side == Side::DpdkZeroCopy && role == MemifRole::Client;
-        let memif = if zero_copy { memif.zero_copy() } else { memif };
-        let testpmd = Testpmd::new().memif(memif).core(core).queues(self.queues).memory(96);
+        let testpmd = Testpmd::new().core(core).queues(self.queues).memory(96);
+        let testpmd = self.transport.join(testpmd, end, socket, side == Side::DpdkZeroCopy);
         let testpmd = match (receives, self.cycles) {
             (false, _) => testpmd.forward(Mode::TxOnly).packet_len(self.frame_len),
             (true, false) => testpmd.forward(Mode::RxOnly),
             (true, true) => testpmd.forward(Mode::RxOnly).record_core_cycles().interactive(),
         };
-        Ok(Member::Testpmd(Box::new(testpmd.start()?)))
+        let testpmd = testpmd.start()?;
+        if let (Transport::VhostUser(path), End::Connector) = (self.transport, end) {
+            let driver = testpmd.virtio_driver(0)?;
+            ensure!(driver.data_path() == Some(path), "asked for {path:?}, got {driver:?}");
+        }
+        Ok(Member::Testpmd(Box::new(testpmd)))
     }
 
-    fn traffic(&self, socket: &Path, role: MemifRole) -> Traffic {
-        let packed = self.packed && role == MemifRole::Client;
+    fn traffic(&self, end: End, socket: &Path) -> Traffic {
+        let packed = self.packed && end == End::Connector;
         let spacing = if packed { ",spacing=packed" } else { "" };
         Traffic {
-            port: port_string(socket, role, self.queues) + spacing,
+            port: self.transport.port_string(end, socket, self.queues) + spacing,
             frame_len: usize::from(self.frame_len),
             burst: self.burst,
             pool_frames: (self.sender == Side::Ours).then_some(self.pool_frames),
@@ -165,18 +146,10 @@ impl Link {
     }
 }
 
-fn port_string(socket: &Path, role: MemifRole, rings: u16) -> String {
-    let (role, client) = match role {
-        MemifRole::Server => ("server", ""),
-        MemifRole::Client => ("client", ",log2-ring-size=10,buffer-size=2048"),
-    };
-    format!("memif:{},role={role},id=0,rings={rings}{client}", socket.display())
-}
-
 /// What goes through two ports of ours that answer each other.
-fn to_and_fro(socket: &Path, role: MemifRole, sleeps: bool) -> Traffic {
+fn to_and_fro(socket: &Path, end: End, sleeps: bool) -> Traffic {
     Traffic {
-        port: port_string(socket, role, 1),
+        port: Transport::Memif.port_string(end, socket, 1),
         frame_len: 64,
         burst: BURST,
         pool_frames: Some(POOL_FRAMES),
@@ -189,20 +162,20 @@ fn to_and_fro(socket: &Path, role: MemifRole, sleeps: bool) -> Traffic {
 /// One packet to and fro between two ports of ours.
 pub(crate) fn round_trip(name: &str, sleeps: bool) -> anyhow::Result<Contender> {
     let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("m.sock");
-    let traffic = |role| to_and_fro(&socket, role, sleeps);
-    let pong = Worker::start(RECEIVER_CORE, Job::Pong(traffic(MemifRole::Server)))?;
-    let ping = Worker::start(SENDER_CORE, Job::Ping(traffic(MemifRole::Client)))?;
+    let socket = dir.path().join("link.sock");
+    let traffic = |end| to_and_fro(&socket, end, sleeps);
+    let pong = Worker::start(RECEIVER_CORE, Job::Port(Task::Pong, traffic(End::Listener)))?;
+    let ping = Worker::start(SENDER_CORE, Job::Port(Task::Ping, traffic(End::Connector)))?;
     Contender::new(name, vec![Member::Worker(pong), Member::Worker(ping)], 1).keep(dir).park()
 }
 
 /// Two ports of ours that wait for packets which do not come.
 pub(crate) fn idle(name: &str, sleeps: bool) -> anyhow::Result<Contender> {
     let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("m.sock");
-    let traffic = |role| to_and_fro(&socket, role, sleeps);
-    let server = Worker::start(RECEIVER_CORE, Job::Pong(traffic(MemifRole::Server)))?;
-    let client = Worker::start(SENDER_CORE, Job::Pong(traffic(MemifRole::Client)))?;
+    let socket = dir.path().join("link.sock");
+    let traffic = |end| to_and_fro(&socket, end, sleeps);
+    let server = Worker::start(RECEIVER_CORE, Job::Port(Task::Pong, traffic(End::Listener)))?;
+    let client = Worker::start(SENDER_CORE, Job::Port(Task::Pong, traffic(End::Connector)))?;
     // Connecting takes a few milliseconds, and is part of nothing that is measured.
     std::thread::sleep(std::time::Duration::from_millis(200));
     let mut contender =

@@ -10,6 +10,7 @@ mod hold;
 mod line_up;
 mod report;
 mod rounds;
+mod transport;
 mod worker;
 
 use anyhow::Context;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// memif: throughput, cycles, round trips; a line for each case and regime of the machine
     Memif(Options),
+    /// vhost-user: throughput; a line for each case and regime of the machine
+    VhostUser(Options),
     /// Looks for the fastest raw ring, for several shapes, and prints what was tried
     Raw(Options),
     /// One memif link for some seconds, for a profiler
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
             worker::run(&order)
         }
         Command::Memif(options) => cases::run_memif(&options),
+        Command::VhostUser(options) => cases::run_vhost_user(&options),
         Command::Raw(options) => bound::run_raw(&options),
         Command::Hold(hold) => hold::run(&hold),
     }

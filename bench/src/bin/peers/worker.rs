@@ -1,8 +1,9 @@
 //! Worker processes: one side of a pair, pinned to one core.
 
-mod memif;
+mod ports;
+mod tasks;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use ringport_bench::raw_ring::{self, EventPing, Method, RawRing, Shape};
@@ -35,13 +36,19 @@ pub(crate) enum Job {
     WordsPong { words: PathBuf },
     EventPing { numbers: [RawFd; 2] },
     EventPong { numbers: [RawFd; 2] },
-    Send(Traffic),
-    Receive(Traffic),
-    Ping(Traffic),
-    Pong(Traffic),
+    Port(Task, Traffic),
 }
 
-/// What goes through a memif port of ours.
+/// What a worker does with a port of ours.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Task {
+    Send,
+    Receive,
+    Ping,
+    Pong,
+}
+
+/// What goes through a port of ours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Traffic {
     /// The port string.
@@ -89,10 +96,17 @@ pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
         }
         Job::EventPing { numbers } => EventPing::inherit(*numbers)?.ping(&board)?,
         Job::EventPong { numbers } => EventPing::inherit(*numbers)?.pong(&board)?,
-        Job::Send(traffic) => memif::send(traffic, &board)?,
-        Job::Receive(traffic) => memif::receive(traffic, &board)?,
-        Job::Ping(traffic) => memif::ping(traffic, &board)?,
-        Job::Pong(traffic) => memif::pong(traffic, &board)?,
+        Job::Port(task, traffic) => run_port(*task, traffic, &board)?,
     }
     Ok(())
+}
+
+/// Opens the port that the order names. Tasks are compiled for the queues of each protocol, as a
+/// user of one of the crates would have them.
+fn run_port(task: Task, traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
+    match traffic.port.split_once(':') {
+        Some(("memif", _)) => tasks::run(task, ports::memif(traffic, board)?, traffic, board),
+        Some(("vhost", _)) => tasks::run(task, ports::vhost_user(traffic, board)?, traffic, board),
+        _ => bail!("no port of ours has the protocol of `{}`", traffic.port),
+    }
 }

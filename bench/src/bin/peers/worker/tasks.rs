@@ -1,25 +1,38 @@
-//! Workers with a memif port of ours: what a user of the crate would write.
+//! What workers do with the queues of a port of ours: what a user of the crates would write.
 
-use super::Traffic;
+use super::ports::Connected;
+use super::{Task, Traffic};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ringport::burst::PacketRx;
+use ringport::burst::{PacketRx, PacketTx};
 use ringport_bench::clock::cycles;
 use ringport_bench::frames::{FrameCheck, FramePool, POOL_FRAMES};
 use ringport_bench::shared::{Board, Counts};
-use ringport_memif::{Link, Port, RxQueue, TxQueue};
 use std::hint::spin_loop;
-use std::time::Duration;
 
-/// How long the peer may take to come up.
-const LINK_DEADLINE: Duration = Duration::from_secs(30);
+/// Does a task until the coordinator asks the worker to stop.
+pub(super) fn run<P, R: PacketRx, T: PacketTx>(
+    task: Task,
+    mut link: Connected<P, R, T>,
+    traffic: &Traffic,
+    board: &Board,
+) -> anyhow::Result<()> {
+    match task {
+        Task::Send => send(&mut link.tx, traffic, board),
+        Task::Receive => receive(&mut link.rx, traffic, board),
+        Task::Ping => {
+            let (rx, tx) = first_queues(&mut link)?;
+            ping(rx, tx, traffic, board)
+        }
+        Task::Pong => {
+            let (rx, tx) = first_queues(&mut link)?;
+            pong(rx, tx, traffic, board)
+        }
+    }
+}
 
-/// Opens the port, says so, and waits for the peer. The port must live as long as its queues.
-fn connect(traffic: &Traffic, board: &Board) -> anyhow::Result<(Port, Link)> {
-    let mut port = Port::open(&traffic.port).with_context(|| traffic.port.clone())?;
-    board.set_ready();
-    let link = port.wait_link_up(LINK_DEADLINE).with_context(|| traffic.port.clone())?;
-    Ok((port, link))
+fn first_queues<P, R, T>(link: &mut Connected<P, R, T>) -> anyhow::Result<(&mut R, &mut T)> {
+    link.rx.first_mut().zip(link.tx.first_mut()).context("a ring in each direction is needed")
 }
 
 fn pool(traffic: &Traffic) -> FramePool {
@@ -27,13 +40,12 @@ fn pool(traffic: &Traffic) -> FramePool {
 }
 
 /// Sends frames from the pool on all queues in turn.
-pub(super) fn send(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
-    let (_port, mut link) = connect(traffic, board)?;
+fn send<T: PacketTx>(queues: &mut [T], traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
     let pool = pool(traffic);
-    let mut next = vec![0usize; link.tx.len()];
+    let mut next = vec![0usize; queues.len()];
     let mut counts = Counts::default();
     while board.may_go_on() {
-        for (tx, next) in link.tx.iter_mut().zip(&mut next) {
+        for (tx, next) in queues.iter_mut().zip(&mut next) {
             let mut burst = tx.tx_burst(traffic.burst)?;
             while burst.push(pool.frame(*next)).is_ok() {
                 *next += 1;
@@ -47,15 +59,14 @@ pub(super) fn send(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
 }
 
 /// Copies every frame to one buffer and checks it.
-pub(super) fn receive(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
-    let (_port, mut link) = connect(traffic, board)?;
+fn receive<R: PacketRx>(queues: &mut [R], traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
     let mut buffer = vec![0u8; traffic.frame_len];
     let check = || FrameCheck::new(traffic.frame_len, traffic.pool_frames);
-    let mut checks: Vec<FrameCheck> = link.rx.iter().map(|_| check()).collect();
+    let mut checks: Vec<FrameCheck> = queues.iter().map(|_| check()).collect();
     let mut counts = Counts::default();
     while board.may_go_on() {
         let mut received = 0;
-        for (rx, check) in link.rx.iter_mut().zip(&mut checks) {
+        for (rx, check) in queues.iter_mut().zip(&mut checks) {
             let start = if traffic.cycles { cycles() } else { 0 };
             let packets = if traffic.lease_only {
                 rx.rx_burst(traffic.burst)?.len()
@@ -80,8 +91,8 @@ pub(super) fn receive(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
 }
 
 #[inline]
-fn take(
-    rx: &mut RxQueue,
+fn take<R: PacketRx>(
+    rx: &mut R,
     burst: usize,
     buffer: &mut [u8],
     check: &mut FrameCheck,
@@ -95,9 +106,12 @@ fn take(
 }
 
 /// Sends one frame, waits until it is back, and so on.
-pub(super) fn ping(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
-    let (_port, mut link) = connect(traffic, board)?;
-    let (rx, tx) = first_queues(&mut link)?;
+fn ping<R: PacketRx, T: PacketTx>(
+    rx: &mut R,
+    tx: &mut T,
+    traffic: &Traffic,
+    board: &Board,
+) -> anyhow::Result<()> {
     let pool = pool(traffic);
     let mut check = FrameCheck::new(traffic.frame_len, traffic.pool_frames);
     let mut buffer = vec![0u8; traffic.frame_len];
@@ -119,9 +133,12 @@ pub(super) fn ping(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
 }
 
 /// Sends back what arrives.
-pub(super) fn pong(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
-    let (_port, mut link) = connect(traffic, board)?;
-    let (rx, tx) = first_queues(&mut link)?;
+fn pong<R: PacketRx, T: PacketTx>(
+    rx: &mut R,
+    tx: &mut T,
+    traffic: &Traffic,
+    board: &Board,
+) -> anyhow::Result<()> {
     while board.may_go_on() {
         let done = ringport::burst::forward(rx, tx, traffic.burst)?;
         if done.packets == 0 {
@@ -131,16 +148,12 @@ pub(super) fn pong(traffic: &Traffic, board: &Board) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn first_queues(link: &mut Link) -> anyhow::Result<(&mut RxQueue, &mut TxQueue)> {
-    link.rx.first_mut().zip(link.tx.first_mut()).context("a ring in each direction is needed")
-}
-
 #[inline]
-fn wait(rx: &mut RxQueue, sleeps: bool) -> anyhow::Result<()> {
+fn wait<R: PacketRx>(rx: &mut R, sleeps: bool) -> anyhow::Result<()> {
     if !sleeps {
         spin_loop();
-    } else if !PacketRx::arm(rx)? {
-        let mut fds = [PollFd::new(PacketRx::doorbell(rx), PollFlags::POLLIN)];
+    } else if !rx.arm()? {
+        let mut fds = [PollFd::new(rx.doorbell(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::NONE)?;
     }
     Ok(())
