@@ -1,6 +1,12 @@
 //! Long counts: restarts of either side under traffic, with descriptors, mappings and memory flat at
 //! the end. Run by `./ci.sh soak [MINUTES]`; results are recorded in `SOAK.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test, which reports what peers did"
+)]
 
 mod device_support;
 #[path = "interop_dpdk/row.rs"]
@@ -8,12 +14,12 @@ mod row;
 
 use device_support::Place;
 use nix::sys::signal::Signal;
-use ringport_bench::interop::echo::{EchoPlan, echo, echo_some, pump};
+use ringport_bench::interop::echo::{EchoPlan, echo, pump};
 use ringport_bench::interop::soak::Soak;
 use ringport_bench::interop::{Killed, Outcome};
 use ringport_bench::peers::require_peer;
 use ringport_bench::peers::testpmd::DataPath;
-use row::{Row, Side, next_link};
+use row::{DeviceRestarts, Row};
 use std::time::Duration;
 
 const RESTARTS: u64 = 500;
@@ -49,20 +55,16 @@ fn kill_drivers(name: &'static str, path: DataPath) -> Outcome {
 
 fn restart_devices(name: &'static str, path: DataPath) -> Outcome {
     let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
-    let row = Row { connects: Side::Device, ..Row::new(path) };
-    let place = Place::new();
+    let mut restarts = DeviceRestarts::new(path, false);
     let mut soak = Soak::new(name, RESTARTS, SOAKS);
-    let (mut peer, mut device, mut link) = row.join(&place)?;
-    let mut strangers = 0;
-    while soak.goes_on() {
-        let plan = EchoPlan { strangers_max: 2048, ..row.plan() };
-        strangers += echo_some(&mut link.rx, &mut link.tx, &plan, FRAMES)?;
-        drop((device, link));
+    restarts.run(FRAMES, || {
         soak.round()?;
-        device = row.device(&place);
-        link = next_link(&mut peer, &device)?;
-    }
-    soak.notes = format!("{strangers} frames of earlier links");
+        Ok(soak.goes_on())
+    })?;
+    let DeviceRestarts { strangers, failures, last_failure, .. } = &restarts;
+    assert!(*failures <= soak.rounds() / 2, "{restarts:?}");
+    soak.notes = format!("{strangers} frames of earlier links; {failures} links did not work");
+    println!("the last that did not: {last_failure}");
     soak.report();
     Ok(())
 }

@@ -31,6 +31,8 @@ pub struct EchoPlan<'a> {
     pub sleeps: bool,
     /// Most frames of an earlier link that a peer may have kept.
     pub strangers_max: u64,
+    /// How long nothing may happen.
+    pub patience: Duration,
 }
 
 impl Default for EchoPlan<'_> {
@@ -43,6 +45,7 @@ impl Default for EchoPlan<'_> {
             sleeps: false,
             // Two of testpmd's bursts.
             strangers_max: 64,
+            patience: PATIENCE,
         }
     }
 }
@@ -135,7 +138,7 @@ pub fn echo(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], plan: &EchoPlan<
     while !lanes.iter().all(|lane| lane.is_done(plan)) {
         if turn(&mut lanes, plan)? {
             moved = Instant::now();
-        } else if moved.elapsed() > PATIENCE {
+        } else if moved.elapsed() > plan.patience {
             return Err(stuck(&lanes).into());
         } else if plan.sleeps {
             sleep_on_doorbells(&mut lanes)?;
@@ -161,10 +164,11 @@ pub fn echo_some(
     for lane in &mut lanes {
         lane.strangers_left = plan.strangers_max;
     }
-    let start = Instant::now();
+    let mut moved = Instant::now();
     while lanes.iter().map(|lane| lane.checker.count()).sum::<u64>() < frames {
-        turn(&mut lanes, &plan)?;
-        if start.elapsed() > PATIENCE {
+        if turn(&mut lanes, &plan)? {
+            moved = Instant::now();
+        } else if moved.elapsed() > plan.patience {
             return Err(stuck(&lanes).into());
         }
     }

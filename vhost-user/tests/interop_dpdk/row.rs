@@ -1,8 +1,8 @@
 //! One link between testpmd's driver and our device.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
-use crate::device_support::{PATIENCE, Place, Served};
-use ringport_bench::interop::echo::{EchoPlan, echo};
+use crate::device_support::{Place, Served};
+use ringport_bench::interop::echo::{EchoPlan, echo, echo_some};
 use ringport_bench::interop::{Killed, Outcome};
 use ringport_bench::peers::testpmd::{DataPath, Mode, VirtioUserArgs};
 use ringport_bench::peers::{Testpmd, skip};
@@ -147,8 +147,8 @@ impl fmt::Display for Row {
 
 /// The next link of a device whose driver listens. Without interrupts the driver looks at its socket
 /// when it is asked for its link.
-pub fn next_link(peer: &mut Killed, device: &Served) -> Outcome<Link> {
-    let end = Instant::now() + PATIENCE;
+fn next_link(peer: &mut Killed, device: &Served, patience: Duration) -> Outcome<Link> {
+    let end = Instant::now() + patience;
     let mut seen = Vec::new();
     while Instant::now() < end {
         let _ = peer.wait_link_up(0, Duration::ZERO);
@@ -168,3 +168,93 @@ pub fn next_link(peer: &mut Killed, device: &Served) -> Outcome<Link> {
         .join("\n");
     Err(format!("no link; the device saw {seen:?}; testpmd's log, last line first:\n{end}").into())
 }
+
+/// Restarts of our device, whose driver listens and goes on with the next one.
+///
+/// testpmd 22.11 sets its rings up anew while its forwarding core may be inside a burst. Seen after
+/// restarts under traffic: frames of earlier links, also in the middle of a link, where they lay in
+/// a ring; descriptors of length zero, and frames that are lost with them; a testpmd that crashed, or
+/// accepted us and said nothing. So under traffic a link that does not work is counted, and testpmd
+/// started anew. When nothing is on its way as we leave, none of it may happen.
+///
+/// With packed rings it takes 2048 new buffers after each restart and never gives the old ones back;
+/// when its pool is empty it sends packets of length zero. So it is started anew in time.
+#[derive(Debug)]
+pub struct DeviceRestarts {
+    pub row: Row,
+    /// Nothing is on its way when we leave.
+    pub quiet: bool,
+    /// Frames of earlier links.
+    pub strangers: u64,
+    /// Links that did not work.
+    pub failures: u64,
+    /// What the last one was like.
+    pub last_failure: String,
+}
+
+impl DeviceRestarts {
+    pub fn new(path: DataPath, quiet: bool) -> Self {
+        let row = Row { connects: Side::Device, ..Row::new(path) };
+        Self { row, quiet, strangers: 0, failures: 0, last_failure: String::new() }
+    }
+
+    /// Restarts as long as `goes_on` says, which is called when nothing of a link is left.
+    pub fn run(&mut self, frames: u64, mut goes_on: impl FnMut() -> Outcome<bool>) -> Outcome {
+        let place = Place::new();
+        let (mut peer, mut device, mut link) = self.row.join(&place)?;
+        for restart in 1.. {
+            let carried = self.traffic(&mut link, frames).map_err(|error| {
+                let stats = (link.rx[0].stats(), link.tx[0].stats());
+                format!("{error}; {stats:?}; testpmd: {:?}", peer.counters(0)).into()
+            });
+            drop((device, link));
+            if !goes_on()? {
+                return carried;
+            }
+            wait_noticed(&mut peer);
+            device = self.row.device(&place);
+            let next = carried.and_then(|()| next_link(&mut peer, &device, SHORT_PATIENCE));
+            let worn_out = self.row.path.is_packed() && restart % PACKED_RESTARTS_MAX == 0;
+            match next {
+                Ok(next) if !worn_out => {
+                    link = next;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) if self.quiet => return Err(error),
+                Err(error) => {
+                    self.failures += 1;
+                    self.last_failure = error.to_string();
+                }
+            }
+            drop((device, peer));
+            let _ = std::fs::remove_file(&place.path);
+            (peer, device, link) = self.row.join(&place)?;
+        }
+        Ok(())
+    }
+
+    fn traffic(&mut self, link: &mut Link, frames: u64) -> Outcome {
+        let plan = EchoPlan { frames, patience: SHORT_PATIENCE, ..self.row.plan() };
+        if self.quiet {
+            return echo(&mut link.rx, &mut link.tx, &plan);
+        }
+        // The driver's ring still has what it sent, and sends what it received.
+        let plan = EchoPlan { strangers_max: 2048, ..plan };
+        self.strangers += echo_some(&mut link.rx, &mut link.tx, &plan, frames)?;
+        Ok(())
+    }
+}
+
+/// Waits until a driver has noticed that its device is gone. It closes the connection some time after
+/// that, whichever that is by then: a device that is back too soon is thrown out again.
+fn wait_noticed(peer: &mut Killed) {
+    let end = Instant::now() + SHORT_PATIENCE;
+    while peer.wait_link_up(0, Duration::ZERO).is_ok() && Instant::now() < end {}
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// Restarts of a device with packed rings that one testpmd has buffers for.
+const PACKED_RESTARTS_MAX: u32 = 8;
+
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
