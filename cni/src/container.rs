@@ -6,11 +6,15 @@ use crate::plan::{Access, Plan};
 use crate::result::CniResult;
 use crate::state::write_atomically;
 use crate::version::CniVersion;
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown, lchown,
+};
 use std::path::Path;
 
 /// Permissions of a container's directory unless configured otherwise.
@@ -59,6 +63,31 @@ pub fn move_socket(from: &Path, to: &Path, access: Access) -> Result<(), CniErro
         let what = format!("move the socket to {} from", to.display());
         CniError::io(&what, from, &e)
     })
+}
+
+/// Lets others use a socket that the vswitch made where the container sees it. Whatever the container
+/// puts there instead is not touched.
+///
+/// # Errors
+/// Code 5.
+pub fn share_socket(path: &Path, access: Access) -> Result<(), CniError> {
+    let shared = || -> io::Result<()> {
+        let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
+        let socket = File::options().read(true).custom_flags(flags).open(path)?;
+        if !socket.metadata()?.file_type().is_socket() {
+            return Err(io::Error::other("it is no socket"));
+        }
+        // The socket itself, whatever its path means by now.
+        let itself = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        chown(&itself, access.uid, access.gid)?;
+        access
+            .mode
+            .map_or(Ok(()), |mode| fs::set_permissions(&itself, Permissions::from_mode(mode)))
+    };
+    if access == Access::default() {
+        return Ok(());
+    }
+    shared().map_err(|e| CniError::io("share", path, &e))
 }
 
 /// Writes the file by which the application in the container learns about its interface.

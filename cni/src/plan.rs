@@ -5,19 +5,21 @@
 mod check;
 mod paths;
 
-use crate::conf::{Engine, IfType, MemifRole, Mode, NetConf, NetType, Parsed, Side};
+use crate::conf::{Engine, IfType, Memif, MemifRole, Mode, NetConf, NetType, Parsed, Side};
 use crate::env::{CallEnv, short_id};
 use crate::error::CniError;
 use crate::state::Owner;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use paths::{SOCKET_PATH_MAX, container_dir};
+pub use paths::{SOCKET_PATH_MAX, container_dir, socket_path};
 
 /// Bridge of Open vSwitch that is used when none is named.
 const OVS_BRIDGE: &str = "br0";
 /// Where Open vSwitch's database listens when nothing else is said.
 const OVS_DB: &str = "unix:/var/run/openvswitch/db.sock";
+/// Where VPP's API listens when nothing else is said.
+const VPP_API: &str = "/run/vpp/api.sock";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an ADD is to make.
@@ -49,6 +51,8 @@ pub struct Plan {
     pub trunk: Vec<u16>,
     /// Size of packets.
     pub mtu: Option<u32>,
+    /// What a memif is like on the vswitch.
+    pub memif: Memif,
     /// MAC address of the container's interface.
     pub mac: Option<String>,
     /// Limit on what the container sends, in kbit/s.
@@ -77,9 +81,9 @@ impl Plan {
         let conf = &parsed.conf;
         let (engine, iftype) = check::all(conf)?;
         let host = &conf.host;
-        let port = format!("{}-{}", env.short_id(), env.if_name);
+        let port = port_name(env);
         let dir = container_dir(conf, engine, env)?;
-        let socket = paths::socket(&dir, iftype, host, &port)?;
+        let socket = socket_path(conf, engine, iftype, env)?;
         Ok(Self {
             owner: Owner::new(&conf.name, &env.container_id, &env.if_name),
             engine,
@@ -94,6 +98,7 @@ impl Plan {
             vlan: (host.bridge.vlan_id != 0).then_some(host.bridge.vlan_id),
             trunk: host.bridge.trunk.clone(),
             mtu: host.mtu,
+            memif: host.memif.clone(),
             mac: mac(conf),
             ingress_rate: host.ingress_rate,
             ingress_burst: host.ingress_burst,
@@ -121,10 +126,26 @@ pub fn ovs_timeout(conf: &NetConf) -> Duration {
     conf.ovs.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
 }
 
+/// The socket of VPP's API.
+#[must_use]
+pub fn vpp_api(conf: &NetConf) -> &Path {
+    Path::new(if conf.vpp.api.is_empty() { VPP_API } else { &conf.vpp.api })
+}
+
+/// How long VPP may take.
+#[must_use]
+pub fn vpp_timeout(conf: &NetConf) -> Duration {
+    conf.vpp.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
+}
+
 /// The file that tells the application in the container about its interface.
 #[must_use]
 pub fn data_file_name(container_id: &str, if_name: &str) -> String {
     format!("configData-{}-{if_name}.json", short_id(container_id))
+}
+
+fn port_name(env: &CallEnv) -> String {
+    format!("{}-{}", env.short_id(), env.if_name)
 }
 
 fn host_mode(host: &Side, iftype: IfType) -> Mode {

@@ -151,8 +151,3 @@ fn check_netns(env: &CallEnv, must_exist: bool) -> Result<(), CniError> {
     }
     Ok(())
 }
-
-/// That the engine is not in this build, or does not exist yet.
-fn no_engine(engine: crate::conf::Engine) -> CniError {
-    CniError::refused("host.engine", format!("{engine:?}"), "this build has no such engine")
-}

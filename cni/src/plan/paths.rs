@@ -1,6 +1,6 @@
 //! Directories and sockets.
 
-use crate::conf::{Engine, IfType, NetConf, Side};
+use crate::conf::{Engine, IfType, NetConf};
 use crate::env::CallEnv;
 use crate::error::CniError;
 use std::path::{Component, Path, PathBuf};
@@ -30,20 +30,24 @@ pub fn container_dir(conf: &NetConf, engine: Engine, env: &CallEnv) -> Result<Pa
     Ok(base.join(of_container))
 }
 
-/// Path of the socket.
-pub(super) fn socket(
-    dir: &Path,
+/// Path of the socket of an interface.
+///
+/// # Errors
+/// Code 7 when it is too long, or no file in the container's directory.
+pub fn socket_path(
+    conf: &NetConf,
+    engine: Engine,
     iftype: IfType,
-    host: &Side,
-    port: &str,
+    env: &CallEnv,
 ) -> Result<PathBuf, CniError> {
+    let (dir, host, port) = (container_dir(conf, engine, env)?, &conf.host, super::port_name(env));
     let (key, given) = match iftype {
         IfType::Memif => ("host.memif.socketfile", &host.memif.socketfile),
         IfType::Vhostuser => ("host.vhost.socketfile", &host.vhost.socketfile),
     };
     let file = match (given.as_str(), iftype) {
         ("", IfType::Memif) => format!("memif-{port}.sock"),
-        ("", IfType::Vhostuser) => port.to_owned(),
+        ("", IfType::Vhostuser) => port,
         (name, _) => file_name(key, name)?,
     };
     let path = dir.join(file);

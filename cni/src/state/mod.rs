@@ -106,6 +106,16 @@ pub enum Step {
         /// Name of the port.
         port: String,
     },
+    /// An interface on VPP, its memif socket, and its bridge domain when it is ours and empty.
+    VppPort {
+        /// Socket of the API.
+        api: PathBuf,
+        /// Path of the interface's socket.
+        socket: PathBuf,
+        /// Number of the bridge domain, if the interface is on one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<u32>,
+    },
     /// Addresses from a delegate.
     Ipam {
         /// Name of the delegate.

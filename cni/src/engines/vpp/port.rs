@@ -1,0 +1,108 @@
+//! Interfaces of containers, and the bridge domains that they are on.
+//!
+//! An interface is known by its tag. That of a memif comes after the memif: what was made and not yet
+//! marked is known by its socket, whose path nobody else has.
+//!
+//! A bridge domain that is missing is made, and removed only if we made it and no interface is on it.
+
+mod add;
+mod check;
+mod remove;
+mod view;
+
+use super::memif::{MemifMode, NewMemif};
+use crate::conf::{IfType, MemifMode as Mode, Mode as Role, NetType};
+use crate::engines::MARK;
+use crate::plan::Plan;
+use crate::state::Owner;
+use std::path::PathBuf;
+
+/// Number of the only interface on a socket.
+const MEMIF_ID: u32 = 0;
+const RING_SIZE: u32 = 1024;
+const BUFFER_SIZE: u16 = 2048;
+
+/// Mark of bridge domains that we made.
+const BRIDGE_TAG: &str = MARK;
+
+/// An interface as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSpec {
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it is.
+    pub kind: Kind,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Number of its bridge domain, if it is on one.
+    pub bridge: Option<u32>,
+    /// Largest packet, in bytes.
+    pub mtu: Option<u32>,
+}
+
+/// What an interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// memif.
+    Memif(NewMemif),
+    /// vhost-user.
+    Vhost {
+        /// Whether VPP listens.
+        server: bool,
+    },
+}
+
+impl PortSpec {
+    /// The interface that a plan asks for.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let server = plan.host_mode == Role::Server;
+        let kind = match plan.iftype {
+            IfType::Memif => Kind::Memif(memif(plan, server)),
+            IfType::Vhostuser => Kind::Vhost { server },
+        };
+        Self {
+            owner: plan.owner.clone(),
+            kind,
+            socket: plan.socket.clone(),
+            bridge: bridge_of(plan),
+            mtu: plan.mtu,
+        }
+    }
+
+    const fn iftype(&self) -> IfType {
+        match self.kind {
+            Kind::Memif(_) => IfType::Memif,
+            Kind::Vhost { .. } => IfType::Vhostuser,
+        }
+    }
+
+    fn socket_name(&self) -> String {
+        self.socket.display().to_string()
+    }
+}
+
+/// Number of the bridge domain that a plan names.
+#[must_use]
+pub fn bridge_of(plan: &Plan) -> Option<u32> {
+    plan.bridge.parse().ok().filter(|_| plan.net_type == NetType::Bridge)
+}
+
+fn memif(plan: &Plan, server: bool) -> NewMemif {
+    let given = &plan.memif;
+    let mode = match given.mode {
+        None | Some(Mode::Ethernet) => MemifMode::Ethernet,
+        Some(Mode::Ip) => MemifMode::Ip,
+        Some(Mode::InjectPunt) => MemifMode::PuntInject,
+    };
+    NewMemif {
+        server,
+        mode,
+        rx_queues: given.rx_queues.unwrap_or(1),
+        tx_queues: given.tx_queues.unwrap_or(1),
+        id: MEMIF_ID,
+        ring_size: given.ring_size.unwrap_or(RING_SIZE),
+        buffer_size: given.buffer_size.unwrap_or(BUFFER_SIZE),
+        secret: given.secret.clone(),
+    }
+}
