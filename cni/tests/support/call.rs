@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Where Debian keeps other plugins.
 pub(crate) const PLUGINS: &str = "/usr/lib/cni";
@@ -16,6 +16,23 @@ pub(crate) struct Runtime {
     pub(crate) base: PathBuf,
     pub(crate) container: String,
     pub(crate) conf: Value,
+}
+
+/// A call that goes on.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Kills the plugin, and the delegate that it may be running.
+    pub(crate) fn kill(mut self) {
+        let group = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        // It may have ended already.
+        let _ = killpg(group, Signal::SIGKILL);
+        self.0.wait().unwrap();
+    }
 }
 
 /// What the plugin said.
@@ -73,6 +90,13 @@ impl Runtime {
 
     /// Begins a verb and kills it after a while, together with the delegate that it may be running.
     pub(crate) fn killed_after(&self, verb: &str, delay: std::time::Duration) {
+        let call = self.begin(verb);
+        std::thread::sleep(delay);
+        call.kill();
+    }
+
+    /// Begins a verb; what it says goes nowhere.
+    pub(crate) fn begin(&self, verb: &str) -> Running {
         let netns = self.base.join("netns");
         std::fs::write(&netns, "").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
@@ -89,11 +113,7 @@ impl Runtime {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes()).unwrap();
-        std::thread::sleep(delay);
-        let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        // It may have ended already.
-        let _ = killpg(group, Signal::SIGKILL);
-        child.wait().unwrap();
+        Running(child)
     }
 
     pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
