@@ -141,7 +141,23 @@ fn memif(conf: &NetConf, plan: &Plan) -> Value {
     });
     let mode = conf.container.memif.mode.or(conf.host.memif.mode);
     let mode = mode.unwrap_or(MemifMode::Ethernet);
-    json!({ "role": word(&role), "mode": word(&mode), "socketfile": socket_file(plan) })
+    let mut data =
+        json!({ "role": word(&role), "mode": word(&mode), "socketfile": socket_file(plan) });
+    let (ours, theirs) = (&conf.container.memif, &conf.host.memif);
+    // The client decides on sizes, so whoever is in the container must know them. The vswitch receives
+    // what the container transmits.
+    let more = [
+        ("rxQueues", ours.rx_queues.or(theirs.tx_queues).map(u32::from)),
+        ("txQueues", ours.tx_queues.or(theirs.rx_queues).map(u32::from)),
+        ("ringSize", ours.ring_size.or(theirs.ring_size)),
+        ("bufferSize", ours.buffer_size.or(theirs.buffer_size).map(u32::from)),
+    ];
+    for (key, value) in more {
+        if let Some(value) = value {
+            data[key] = Value::from(value);
+        }
+    }
+    data
 }
 
 fn vhost(conf: &NetConf, plan: &Plan) -> Value {

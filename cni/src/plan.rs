@@ -9,6 +9,7 @@ use crate::conf::{Engine, IfType, Memif, MemifRole, Mode, NetConf, NetType, Pars
 use crate::env::{CallEnv, short_id};
 use crate::error::CniError;
 use crate::state::Owner;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub struct Plan {
 }
 
 /// Owner, group and permissions of sockets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Access {
     /// Owner.
     pub uid: Option<u32>,

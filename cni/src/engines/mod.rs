@@ -86,13 +86,29 @@ pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> 
         #[cfg(feature = "ovs")]
         Step::OvsPort { db, bridge, port } => ovs::undo(db, bridge, port, owner, conf),
         #[cfg(feature = "vpp")]
-        Step::VppPort { api, socket, bridge } => vpp::undo(api, socket, *bridge, owner, conf),
+        Step::VppPort { api, socket, bridge, .. } => vpp::undo(api, socket, *bridge, owner, conf),
         #[allow(unreachable_patterns, reason = "without a feature one engine is left over")]
         Step::OvsPort { .. } | Step::VppPort { .. } => {
             let msg = "the interface is on a vswitch that this build cannot reach";
-            Err(CniError::new(code::VSWITCH, msg).with_details(format!("{step:?}")))
+            Err(CniError::new(code::VSWITCH, msg))
         }
         Step::Directory { .. } | Step::File { .. } | Step::Ipam { .. } => Ok(()),
+    }
+}
+
+/// Makes again what a step made and a vswitch has lost by a restart. Returns whether it had. Open
+/// vSwitch loses nothing: its database keeps the ports.
+///
+/// # Errors
+/// When the vswitch cannot be reached, or refuses; when it has something else in that place.
+pub fn restore(step: &Step, told: &CniResult) -> Result<bool, CniError> {
+    match step {
+        #[cfg(feature = "vpp")]
+        Step::VppPort { api, port, .. } => vpp::restore(api, port, told),
+        _ => {
+            let _ = told;
+            Ok(false)
+        }
     }
 }
 

@@ -115,6 +115,9 @@ pub enum Step {
         /// Number of the bridge domain, if the interface is on one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bridge: Option<u32>,
+        /// The interface as it is made, in the engine's words; to make it again.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        port: Value,
     },
     /// Addresses from a delegate.
     Ipam {

@@ -1,16 +1,16 @@
 //! VPP as the verbs know it.
 
-use super::interface::Address;
 use super::port::bridge_of;
 use super::{PortSpec, Session, VppError};
-use crate::conf::{Attachment, Engine, IfType, Mode, NetConf, NetType};
+use crate::conf::{Attachment, Engine, IfType, NetConf};
 use crate::container;
 use crate::engines::Vswitch;
 use crate::env::CallEnv;
-use crate::error::CniError;
+use crate::error::{CniError, code};
 use crate::plan::{Plan, container_dir, socket_path, vpp_api, vpp_timeout};
 use crate::result::CniResult;
 use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
+use serde_json::Value;
 use std::path::Path;
 
 /// The VPP of a network.
@@ -32,6 +32,32 @@ pub fn undo(
 ) -> Result<(), CniError> {
     let mut session = Session::exclusive(api, vpp_timeout(conf))?;
     Ok(session.remove_port(owner, &socket.display().to_string(), bridge)?)
+}
+
+/// Makes an interface again that VPP has lost. Returns whether it had.
+///
+/// # Errors
+/// When VPP cannot be reached or refuses; code 102 when the interface is there and not as it was made.
+pub fn restore(api: &Path, port: &Value, told: &CniResult) -> Result<bool, CniError> {
+    let port: PortSpec = serde_json::from_value(port.clone())
+        .map_err(|e| CniError::caused(code::DECODE, "cannot decode the interface", &e))?;
+    let addresses = port.addresses(told);
+    let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
+    if session.has_port(&port.owner)? {
+        let differences = session.differences(&port, &addresses)?;
+        return if differences.is_empty() { Ok(false) } else { Err(differs(&differences)) };
+    }
+    session.add_port(&port)?;
+    if port.listens() {
+        container::share_socket(&port.socket, port.access)?;
+    }
+    session.address_port(&port, &addresses)?;
+    Ok(true)
+}
+
+fn differs(differences: &[String]) -> CniError {
+    let msg = "the interface is not as it was made";
+    CniError::new(code::CHECK_FAILED, msg).with_details(differences.join("; "))
 }
 
 impl<'a> Vpp<'a> {
@@ -56,28 +82,31 @@ impl Vswitch for Vpp<'_> {
             api: vpp_api(self.conf).to_owned(),
             socket: plan.socket.clone(),
             bridge: bridge_of(plan),
+            port: serde_json::to_value(PortSpec::of(plan)).unwrap_or_default(),
         }
     }
 
     fn add(&self, plan: &Plan) -> Result<(), CniError> {
-        self.exclusive()?.add_port(&PortSpec::of(plan))?;
-        if plan.host_mode == Mode::Server {
-            container::share_socket(&plan.socket, plan.access)?;
+        let port = PortSpec::of(plan);
+        self.exclusive()?.add_port(&port)?;
+        if port.listens() {
+            container::share_socket(&port.socket, port.access)?;
         }
         Ok(())
     }
 
     fn address(&self, plan: &Plan, result: &CniResult) -> Result<(), CniError> {
-        let addresses = host_addresses(plan, result);
+        let port = PortSpec::of(plan);
+        let addresses = port.addresses(result);
         if addresses.is_empty() {
             return Ok(());
         }
-        Ok(self.exclusive()?.address_port(&PortSpec::of(plan), &addresses)?)
+        Ok(self.exclusive()?.address_port(&port, &addresses)?)
     }
 
     fn differences(&self, plan: &Plan, told: &CniResult) -> Result<Vec<String>, CniError> {
-        let addresses = host_addresses(plan, told);
-        Ok(self.connect()?.differences(&PortSpec::of(plan), &addresses)?)
+        let port = PortSpec::of(plan);
+        Ok(self.connect()?.differences(&port, &port.addresses(told))?)
     }
 
     fn collect(&self, network: &str, keep: &[Attachment]) -> Result<(), CniError> {
@@ -101,21 +130,4 @@ impl Vswitch for Vpp<'_> {
         remove_file(&socket)?;
         remove_directory(&dir)
     }
-}
-
-/// VPP's end of the container's networks: their gateways. A network without one needs none.
-fn host_addresses(plan: &Plan, result: &CniResult) -> Vec<Address> {
-    if plan.net_type != NetType::Interface {
-        return Vec::new();
-    }
-    let ours = |number: usize| {
-        let interface = result.interfaces.get(number);
-        interface.is_some_and(|interface| plan.socket == Path::new(&interface.socket_path))
-    };
-    let addresses = result.ips.iter().filter_map(|ip| {
-        ip.interface.filter(|number| ours(*number))?;
-        let address: Address = ip.address.parse().ok()?;
-        Some(Address { ip: ip.gateway.parse().ok()?, ..address })
-    });
-    addresses.collect()
 }

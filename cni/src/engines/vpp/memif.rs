@@ -10,6 +10,7 @@ use super::retval::{
 use super::wire::Fields;
 use super::{Session, VppError, accept};
 use crate::conf::Secret;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a socket's name before 23.06, and in lists.
 const FILE_NAME_LEN: usize = 108;
@@ -27,7 +28,8 @@ pub struct MemifSocket {
 }
 
 /// What packets start with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u32)]
 pub enum MemifMode {
     /// An Ethernet header.
@@ -39,7 +41,8 @@ pub enum MemifMode {
 }
 
 /// A memif to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NewMemif {
     /// Whether VPP listens.
     pub server: bool,

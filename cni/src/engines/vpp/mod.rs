@@ -32,7 +32,7 @@ pub mod tag;
 pub mod vhost;
 pub mod wire;
 
-pub use engine::{Vpp, undo};
+pub use engine::{Vpp, restore, undo};
 pub use port::PortSpec;
 pub use session::Session;
 

@@ -10,12 +10,15 @@ mod check;
 mod remove;
 mod view;
 
+use super::interface::Address;
 use super::memif::{MemifMode, NewMemif};
 use crate::conf::{IfType, MemifMode as Mode, Mode as Role, NetType};
 use crate::engines::MARK;
-use crate::plan::Plan;
+use crate::plan::{Access, Plan};
+use crate::result::CniResult;
 use crate::state::Owner;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// Number of the only interface on a socket.
 const MEMIF_ID: u32 = 0;
@@ -26,7 +29,8 @@ const BUFFER_SIZE: u16 = 2048;
 const BRIDGE_TAG: &str = MARK;
 
 /// An interface as it is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PortSpec {
     /// Whose it is.
     pub owner: Owner,
@@ -38,10 +42,15 @@ pub struct PortSpec {
     pub bridge: Option<u32>,
     /// Largest packet, in bytes.
     pub mtu: Option<u32>,
+    /// Whether it has the gateways of the container's networks.
+    pub routed: bool,
+    /// Who may use the socket, when VPP makes it.
+    pub access: Access,
 }
 
 /// What an interface is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// memif.
     Memif(NewMemif),
@@ -67,7 +76,33 @@ impl PortSpec {
             socket: plan.socket.clone(),
             bridge: bridge_of(plan),
             mtu: plan.mtu,
+            routed: plan.net_type == NetType::Interface,
+            access: plan.access,
         }
+    }
+
+    /// Whether VPP makes the socket.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        match &self.kind {
+            Kind::Memif(memif) => memif.server,
+            Kind::Vhost { server } => *server,
+        }
+    }
+
+    /// VPP's end of the container's networks: their gateways. A network without one needs none.
+    #[must_use]
+    pub fn addresses(&self, result: &CniResult) -> Vec<Address> {
+        let ours = |number: usize| {
+            let interface = result.interfaces.get(number);
+            interface.is_some_and(|interface| self.socket == Path::new(&interface.socket_path))
+        };
+        let gateways = result.ips.iter().filter_map(|ip| {
+            ip.interface.filter(|number| ours(*number))?;
+            let address: Address = ip.address.parse().ok()?;
+            Some(Address { ip: ip.gateway.parse().ok()?, ..address })
+        });
+        gateways.filter(|_| self.routed).collect()
     }
 
     const fn iftype(&self) -> IfType {

@@ -13,6 +13,7 @@ use super::super::{Session, VppError};
 use super::view::View;
 use super::{BRIDGE_TAG, Kind, PortSpec};
 use crate::conf::IfType;
+use crate::state::Owner;
 
 /// What is asked about every interface.
 const COMMON: [Exchange; 7] =
@@ -67,6 +68,15 @@ impl Session {
         self.set_up(sw_if_index)?;
         tracing::info!(sw_if_index, socket = file, bridge = port.bridge, "interface made");
         Ok(())
+    }
+
+    /// Whether the interface of an attachment is there.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn has_port(&mut self, owner: &Owner) -> Result<bool, VppError> {
+        let tag = tag_of(owner);
+        Ok(self.interfaces()?.iter().any(|interface| interface.tag == tag))
     }
 
     /// Gives the interface of an attachment addresses.

@@ -56,7 +56,7 @@ impl Session {
         let mut left = Vec::new();
         for user in users {
             for domain in domains.iter().filter(|it| it.members.contains(&user.sw_if_index)) {
-                // VPP would keep the interface on its list.
+                // Not left to what a release does when an interface on a bridge domain goes.
                 self.leave_bridge(user.sw_if_index, domain.id)?;
                 left.push(domain.id);
             }
