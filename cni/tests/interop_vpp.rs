@@ -6,8 +6,12 @@
 
 mod support;
 
-use std::path::PathBuf;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use support::call::PLUGINS;
+use support::until;
 use support::vpp::lab::Lab;
+use support::vpp::real::RealVpp;
 use support::vpp::recording::{Connection, format};
 use support::vpp::scenarios::vpp_scenarios;
 use support::vpp::transcripts;
@@ -27,10 +31,13 @@ vpp_scenarios! { Lab::real:
     gc_keeps_what_is_named_and_collects_records_and_interfaces,
     record_of_the_plugin_before_us_is_read_and_its_memif_removed,
     del_after_a_restart_of_vpp_removes_what_is_left,
+    reconcile_makes_again_what_a_restarted_vpp_has_lost,
+    reconcile_leaves_what_is_there_and_tells_what_is_different,
     status_is_good,
     many_containers_at_once_leave_nothing,
     add_killed_at_any_request_is_collected_by_del_and_by_gc,
     del_killed_at_any_request_is_finished_by_the_next_one,
+    add_and_del_killed_at_any_moment_leave_nothing,
 }
 
 /// Nobody needs to know where that VPP was built.
@@ -60,4 +67,55 @@ fn recorded_conversations_go_as_they_did() {
             std::fs::write(file, format!("{head}{text}")).unwrap();
         }
     }
+}
+
+/// The other end of a socket, played by VPP itself in a table of addresses of its own.
+fn play_container(vpp: &RealVpp, number: u32, socket: &str, memif: &str, address: &str) {
+    for line in [
+        format!("ip table add {number}"),
+        format!("create memif socket id {number} filename {socket}"),
+        format!("create interface memif id 0 socket-id {number} {memif}"),
+        format!("set interface ip table memif{number}/0 {number}"),
+        format!("set interface ip address memif{number}/0 {address}"),
+        format!("set interface state memif{number}/0 up"),
+    ] {
+        vpp.show(&line);
+    }
+}
+
+fn answers(vpp: &RealVpp, number: u32, to: &str) {
+    let ping = format!("ping {to} table-id {number} source memif{number}/0 repeat 2 interval 0.1");
+    let answer = format!("bytes from {to}");
+    until("packets pass", || vpp.show(&ping).contains(&answer));
+}
+
+#[test]
+fn packets_pass_between_two_containers_on_a_bridge_domain() {
+    let Some(lab) = Lab::real("packets_pass_between_two_containers") else { return };
+    for (number, role, theirs) in [(101, "master", "slave"), (102, "slave", "master")] {
+        let mut runtime = lab.memif();
+        runtime.container = format!("c{number}");
+        runtime.conf["host"]["memif"] = json!({"role": role, "secret": "tiger"});
+        let result = runtime.call("ADD").ok().json();
+        let socket = result["interfaces"][1]["socketPath"].as_str().unwrap();
+        let memif = format!("{theirs} secret tiger");
+        play_container(lab.real_vpp(), number, socket, &memif, &format!("10.8.0.{number}/24"));
+    }
+    answers(lab.real_vpp(), 101, "10.8.0.102");
+}
+
+#[test]
+fn packets_of_a_routed_container_reach_its_gateway() {
+    let Some(lab) = Lab::real("packets_of_a_routed_container") else { return };
+    if !Path::new(PLUGINS).join("host-local").is_file() {
+        return;
+    }
+    let mut runtime = lab.memif().with_host_local();
+    runtime.conf["host"]["netType"] = json!("interface");
+    runtime.conf["host"]["memif"] = json!({"role": "master", "mode": "ip"});
+    let result = runtime.call("ADD").ok().json();
+    let socket = result["interfaces"][1]["socketPath"].as_str().unwrap();
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    play_container(lab.real_vpp(), 101, socket, "slave mode ip", address);
+    answers(lab.real_vpp(), 101, "10.9.0.1");
 }

@@ -158,6 +158,17 @@ impl Runtime {
     }
 }
 
+/// Runs the plugin as a command of its own.
+pub(crate) fn userspace(arguments: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+    let output = command.env_clear().args(arguments).stdin(Stdio::null()).output().unwrap();
+    Answer {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// Runs the plugin with nothing but these variables.
 pub(crate) fn plugin(vars: &[(&str, &str)], input: &str) -> Answer {
     let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))

@@ -388,6 +388,7 @@ impl World {
             _ => return Err(-2),
         }
         self.interfaces.remove(&index);
+        self.bridges.values_mut().for_each(|it| it.members.retain(|member| *member != index));
         Ok(())
     }
 

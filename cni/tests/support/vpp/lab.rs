@@ -84,6 +84,14 @@ impl Lab {
         }
     }
 
+    /// The real VPP.
+    pub(crate) fn real_vpp(&self) -> &RealVpp {
+        match &self.vpp {
+            Vpp::Real(real) => real,
+            Vpp::Fake(_) => panic!("the VPP is a fake"),
+        }
+    }
+
     /// A network of memifs on bridge domain 7; VPP listens.
     pub(crate) fn memif(&self) -> Runtime {
         network(

@@ -3,7 +3,7 @@
 use super::lab::Lab;
 use super::proxy::At;
 use crate::support::DEADLINE;
-use crate::support::call::{Answer, PLUGINS, Runtime};
+use crate::support::call::{Answer, PLUGINS, Runtime, userspace};
 use ringport_bench::peers::skip;
 use ringport_cni::conf::Secret;
 use ringport_cni::engines::vpp::interface::Address;
@@ -66,6 +66,8 @@ pub(crate) fn memif_on_a_bridge_domain_comes_and_goes(lab: &mut Lab) {
     let mut runtime = lab.memif();
     runtime.conf["host"]["mtu"] = json!(1400);
     runtime.conf["host"]["memif"]["secret"] = json!("tiger");
+    runtime.conf["host"]["memif"]["ringSize"] = json!(512);
+    runtime.conf["host"]["memif"]["rxQueues"] = json!(2);
     let result = runtime.call("ADD").ok().json();
     let socket = runtime.dir().join("memif-0123456789ab-net1.sock");
     assert_eq!(result["interfaces"][1]["socketPath"], socket.to_str().unwrap());
@@ -87,7 +89,10 @@ pub(crate) fn memif_on_a_bridge_domain_comes_and_goes(lab: &mut Lab) {
     let data: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     assert_eq!(
         data["config"]["memif"],
-        json!({"role": "slave", "mode": "ethernet", "socketfile": "memif-0123456789ab-net1.sock"})
+        json!({
+            "role": "slave", "mode": "ethernet", "socketfile": "memif-0123456789ab-net1.sock",
+            "txQueues": 2, "ringSize": 512,
+        })
     );
     check(&runtime, &result).ok();
     runtime.call("DEL").ok();
@@ -293,6 +298,63 @@ pub(crate) fn del_after_a_restart_of_vpp_removes_what_is_left(lab: &mut Lab) {
     lab.nothing_left(&runtime);
 }
 
+fn reconcile(lab: &Lab) -> Answer {
+    userspace(&["reconcile", lab.path().join("data").to_str().unwrap()])
+}
+
+/// Containers that the plugin names under `what`.
+fn containers(said: &Value, what: &str) -> Vec<String> {
+    let all = said[what].as_array().unwrap().iter();
+    all.map(|it| it["containerID"].as_str().unwrap().to_owned()).collect()
+}
+
+pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab) {
+    if !has_host_local("reconcile_makes_again_what_a_restarted_vpp_has_lost") {
+        return;
+    }
+    let (mut routed, mut bridged, mut gone) = (lab.memif(), lab.memif(), lab.vhost("server"));
+    routed.conf["host"]["netType"] = json!("interface");
+    routed = routed.with_host_local();
+    bridged.conf["host"]["mtu"] = json!(1400);
+    bridged.conf["host"]["socket"] = json!({"mode": "0660"});
+    let mut results = Vec::new();
+    for (name, runtime) in [("routed", &mut routed), ("bridged", &mut bridged), ("gone", &mut gone)]
+    {
+        runtime.container = name.to_owned();
+        results.push(runtime.call("ADD").ok().json());
+    }
+    lab.restart_vpp();
+    assert_eq!(check(&bridged, &results[1]).code(), 102);
+    // What was deleted while VPP was away must not come back.
+    gone.call("DEL").ok();
+    let said = reconcile(lab).ok().json();
+    assert_eq!(containers(&said, "restored"), ["bridged", "routed"]);
+    check(&routed, &results[0]).ok();
+    check(&bridged, &results[1]).ok();
+    let socket = bridged.dir().join("memif-bridged-net1.sock");
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(lab.interfaces().len(), 2);
+    routed.call("DEL").ok();
+    bridged.call("DEL").ok();
+    lab.nothing_left(&routed);
+}
+
+pub(crate) fn reconcile_leaves_what_is_there_and_tells_what_is_different(lab: &mut Lab) {
+    let runtime = lab.memif();
+    runtime.call("ADD").ok();
+    let said = reconcile(lab).ok().json();
+    assert_eq!(containers(&said, "there"), [runtime.container.as_str()]);
+    lab.session().leave_bridge(lab.interfaces()[0].sw_if_index, 7).unwrap();
+    let before = lab.interfaces();
+    let answer = reconcile(lab);
+    assert!(!answer.success);
+    assert_eq!(containers(&answer.json(), "failed"), [runtime.container.as_str()]);
+    assert!(answer.stdout.contains("its bridge domain is none, not 7"), "{answer:?}");
+    assert_eq!(lab.interfaces(), before);
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
 pub(crate) fn status_is_good(lab: &mut Lab) {
     lab.memif().call("STATUS").ok();
     lab.vhost("server").call("STATUS").ok();
@@ -355,6 +417,30 @@ pub(crate) fn del_killed_at_any_request_is_finished_by_the_next_one(lab: &mut La
             assert!(stops > 10, "{stops}");
             lab.nothing_left(&runtime);
         }
+    }
+}
+
+/// The delays spread over the whole of an ADD and of a DEL; where each falls differs from run to run.
+pub(crate) fn add_and_del_killed_at_any_moment_leave_nothing(lab: &mut Lab) {
+    if !has_host_local("add_and_del_killed_at_any_moment_leave_nothing") {
+        return;
+    }
+    let mut runtime = lab.memif().with_host_local();
+    runtime.conf["host"]["netType"] = json!("interface");
+    for round in 0..30 {
+        runtime.container = format!("container-{round:04}");
+        let delay = Duration::from_micros(700 * round);
+        runtime.killed_after("ADD", delay);
+        if round % 2 == 0 {
+            gc(&runtime, &json!([])).ok();
+        } else {
+            runtime.call("DEL").ok();
+        }
+        lab.nothing_left(&runtime);
+        runtime.call("ADD").ok();
+        runtime.killed_after("DEL", delay);
+        runtime.call("DEL").ok();
+        lab.nothing_left(&runtime);
     }
 }
 
