@@ -35,14 +35,27 @@ pub fn reconcile(data_dir: Option<&Path>) -> Result<(Value, bool), CniError> {
     Ok((json!({ "restored": restored, "there": there, "failed": failed }), well))
 }
 
+/// Whether something was made again; nothing, when there is nothing to be compared with. While it is
+/// being made the record says so: what a kill leaves is made anew by the next call.
 fn restore(store: &Store, owner: &Owner) -> Result<Option<bool>, CniError> {
-    let Some(record) = store.get(owner)?.filter(|record| record.phase == Phase::Ready) else {
+    let Some(mut record) = store.get(owner)? else { return Ok(None) };
+    if !matches!(record.phase, Phase::Ready | Phase::Restoring) {
         return Ok(None);
-    };
-    let told = record.result.unwrap_or_default();
+    }
+    let told = record.result.clone().unwrap_or_default();
     let mut restored = false;
-    for step in &record.steps {
-        restored |= engines::restore(step, &told)?;
+    for step in record.steps.clone() {
+        if record.phase == Phase::Ready && !engines::is_lost(&step, &told)? {
+            continue;
+        }
+        record.phase = Phase::Restoring;
+        store.put(&record)?;
+        engines::make_again(&step, &told)?;
+        restored = true;
+    }
+    record.phase = Phase::Ready;
+    if restored {
+        store.put(&record)?;
     }
     Ok(Some(restored))
 }

@@ -96,18 +96,33 @@ pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> 
     }
 }
 
-/// Makes again what a step made and a vswitch has lost by a restart. Returns whether it had. Open
-/// vSwitch loses nothing: its database keeps the ports.
+/// Whether a vswitch has lost what a step made, by a restart. Open vSwitch loses nothing: its database
+/// keeps the ports.
 ///
 /// # Errors
-/// When the vswitch cannot be reached, or refuses; when it has something else in that place.
-pub fn restore(step: &Step, told: &CniResult) -> Result<bool, CniError> {
+/// When the vswitch cannot be reached; code 102 when it has something else in that place.
+pub fn is_lost(step: &Step, told: &CniResult) -> Result<bool, CniError> {
     match step {
         #[cfg(feature = "vpp")]
-        Step::VppPort { api, port, .. } => vpp::restore(api, port, told),
+        Step::VppPort { api, port, .. } => vpp::is_lost(api, port, told),
         _ => {
             let _ = told;
             Ok(false)
+        }
+    }
+}
+
+/// Makes again what a step made, from the beginning: what there is of it goes first.
+///
+/// # Errors
+/// When the vswitch cannot be reached, or refuses.
+pub fn make_again(step: &Step, told: &CniResult) -> Result<(), CniError> {
+    match step {
+        #[cfg(feature = "vpp")]
+        Step::VppPort { api, port, .. } => vpp::make_again(api, port, told),
+        _ => {
+            let _ = told;
+            Ok(())
         }
     }
 }

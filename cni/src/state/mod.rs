@@ -81,6 +81,8 @@ pub enum Phase {
     Ready,
     /// Something is being taken away.
     Deleting,
+    /// What the vswitch has lost is being made again.
+    Restoring,
 }
 
 /// Something that may have to be undone.

@@ -34,30 +34,47 @@ pub fn undo(
     Ok(session.remove_port(owner, &socket.display().to_string(), bridge)?)
 }
 
-/// Makes an interface again that VPP has lost. Returns whether it had.
+/// Whether VPP has lost an interface.
 ///
 /// # Errors
-/// When VPP cannot be reached or refuses; code 102 when the interface is there and not as it was made.
-pub fn restore(api: &Path, port: &Value, told: &CniResult) -> Result<bool, CniError> {
-    let port: PortSpec = serde_json::from_value(port.clone())
-        .map_err(|e| CniError::caused(code::DECODE, "cannot decode the interface", &e))?;
-    let addresses = port.addresses(told);
-    let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
-    if session.has_port(&port.owner)? {
-        let differences = session.differences(&port, &addresses)?;
-        return if differences.is_empty() { Ok(false) } else { Err(differs(&differences)) };
+/// When VPP cannot be reached; code 102 when the interface is there and not as it was made.
+pub fn is_lost(api: &Path, port: &Value, told: &CniResult) -> Result<bool, CniError> {
+    let port = decode(port)?;
+    let mut session = Session::connect(api, vpp_timeout(&NetConf::default()))?;
+    if !session.has_port(&port.owner)? {
+        return Ok(true);
     }
-    session.add_port(&port)?;
+    let differences = session.differences(&port, &port.addresses(told))?;
+    if differences.is_empty() {
+        return Ok(false);
+    }
+    let msg = "the interface is not as it was made";
+    Err(CniError::new(code::CHECK_FAILED, msg).with_details(differences.join("; ")))
+}
+
+/// Makes an interface again.
+///
+/// # Errors
+/// When VPP cannot be reached or refuses.
+pub fn make_again(api: &Path, port: &Value, told: &CniResult) -> Result<(), CniError> {
+    let port = decode(port)?;
+    let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
+    make(&mut session, &port)?;
+    Ok(session.address_port(&port, &port.addresses(told))?)
+}
+
+fn decode(port: &Value) -> Result<PortSpec, CniError> {
+    serde_json::from_value(port.clone())
+        .map_err(|e| CniError::caused(code::DECODE, "cannot decode the interface", &e))
+}
+
+/// Makes an interface, and lets others use its socket.
+fn make(session: &mut Session, port: &PortSpec) -> Result<(), CniError> {
+    session.add_port(port)?;
     if port.listens() {
         container::share_socket(&port.socket, port.access)?;
     }
-    session.address_port(&port, &addresses)?;
-    Ok(true)
-}
-
-fn differs(differences: &[String]) -> CniError {
-    let msg = "the interface is not as it was made";
-    CniError::new(code::CHECK_FAILED, msg).with_details(differences.join("; "))
+    Ok(())
 }
 
 impl<'a> Vpp<'a> {
@@ -87,12 +104,7 @@ impl Vswitch for Vpp<'_> {
     }
 
     fn add(&self, plan: &Plan) -> Result<(), CniError> {
-        let port = PortSpec::of(plan);
-        self.exclusive()?.add_port(&port)?;
-        if port.listens() {
-            container::share_socket(&port.socket, port.access)?;
-        }
-        Ok(())
+        make(&mut self.exclusive()?, &PortSpec::of(plan))
     }
 
     fn address(&self, plan: &Plan, result: &CniResult) -> Result<(), CniError> {

@@ -32,7 +32,7 @@ pub mod tag;
 pub mod vhost;
 pub mod wire;
 
-pub use engine::{Vpp, restore, undo};
+pub use engine::{Vpp, is_lost, make_again, undo};
 pub use port::PortSpec;
 pub use session::Session;
 

@@ -84,6 +84,9 @@ impl Session {
     /// # Errors
     /// [`VppError::Vanished`] when it is gone; those of the connection.
     pub fn address_port(&mut self, port: &PortSpec, all: &[Address]) -> Result<(), VppError> {
+        if all.is_empty() {
+            return Ok(());
+        }
         let tag = tag_of(&port.owner);
         let found = self.interfaces()?.into_iter().find(|interface| interface.tag == tag);
         let Some(interface) = found else {
