@@ -95,13 +95,18 @@ impl Runtime {
         call.kill();
     }
 
-    /// Begins a verb; what it says goes nowhere.
+    /// Begins a verb, or `reconcile`; what it says goes nowhere.
     pub(crate) fn begin(&self, verb: &str) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+        command.env_clear();
+        if verb == "reconcile" {
+            command.arg(verb).arg(self.base.join("data"));
+        } else {
+            command.env("CNI_COMMAND", verb);
+        }
         let netns = self.base.join("netns");
         std::fs::write(&netns, "").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
-            .env_clear()
-            .env("CNI_COMMAND", verb)
+        let mut child = command
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_IFNAME", "net1")
             .env("CNI_NETNS", netns)
@@ -112,7 +117,8 @@ impl Runtime {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes()).unwrap();
+        // It may end without having read.
+        let _ = child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes());
         Running(child)
     }
 

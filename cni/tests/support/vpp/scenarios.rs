@@ -3,7 +3,7 @@
 use super::lab::Lab;
 use super::proxy::At;
 use crate::support::DEADLINE;
-use crate::support::call::{Answer, PLUGINS, Runtime, userspace};
+use crate::support::call::{Answer, PLUGINS, Running, Runtime, userspace};
 use ringport_bench::peers::skip;
 use ringport_cni::conf::Secret;
 use ringport_cni::engines::vpp::interface::Address;
@@ -339,6 +339,44 @@ pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab)
     lab.nothing_left(&routed);
 }
 
+pub(crate) fn reconcile_killed_at_any_request_is_finished_by_the_next_one(lab: &mut Lab) {
+    let mut runtime = lab.memif();
+    runtime.conf["host"]["mtu"] = json!(1400);
+    let result = runtime.call("ADD").ok().json();
+    for at in [At::Before, At::After] {
+        let stops = each_stop(
+            lab,
+            at,
+            || runtime.begin("reconcile"),
+            |number| {
+                if number % 2 == 0 {
+                    reconcile(lab).ok();
+                    check(&runtime, &result).ok();
+                }
+                runtime.call("DEL").ok();
+                lab.nothing_left(&runtime);
+                runtime.call("ADD").ok();
+                lose_everything(lab);
+            },
+        );
+        assert!(stops > 5, "{stops}");
+    }
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+/// As a restart of VPP does, and at once.
+fn lose_everything(lab: &Lab) {
+    let mut session = lab.session();
+    for memif in session.memifs().unwrap() {
+        session.delete_memif(memif.sw_if_index).unwrap();
+        session.remove_memif_socket(memif.socket).unwrap();
+    }
+    for bridge in session.bridges().unwrap() {
+        session.remove_bridge(bridge.id).unwrap();
+    }
+}
+
 pub(crate) fn reconcile_leaves_what_is_there_and_tells_what_is_different(lab: &mut Lab) {
     let runtime = lab.memif();
     runtime.call("ADD").ok();
@@ -391,12 +429,20 @@ pub(crate) fn add_killed_at_any_request_is_collected_by_del_and_by_gc(lab: &mut 
     for kind in ["memif", "vhost"] {
         for at in [At::Before, At::After] {
             let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
-            let stops = each_stop(lab, &runtime, "ADD", at, |number| {
-                let undone =
-                    if number % 2 == 0 { runtime.call("DEL") } else { gc(&runtime, &json!([])) };
-                undone.ok();
-                lab.nothing_left(&runtime);
-            });
+            let stops = each_stop(
+                lab,
+                at,
+                || runtime.begin("ADD"),
+                |number| {
+                    let undone = if number % 2 == 0 {
+                        runtime.call("DEL")
+                    } else {
+                        gc(&runtime, &json!([]))
+                    };
+                    undone.ok();
+                    lab.nothing_left(&runtime);
+                },
+            );
             assert!(stops > 10, "{stops}");
             runtime.call("DEL").ok();
             lab.nothing_left(&runtime);
@@ -409,11 +455,16 @@ pub(crate) fn del_killed_at_any_request_is_finished_by_the_next_one(lab: &mut La
         for at in [At::Before, At::After] {
             let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
             runtime.call("ADD").ok();
-            let stops = each_stop(lab, &runtime, "DEL", at, |_| {
-                runtime.call("DEL").ok();
-                lab.nothing_left(&runtime);
-                runtime.call("ADD").ok();
-            });
+            let stops = each_stop(
+                lab,
+                at,
+                || runtime.begin("DEL"),
+                |_| {
+                    runtime.call("DEL").ok();
+                    lab.nothing_left(&runtime);
+                    runtime.call("ADD").ok();
+                },
+            );
             assert!(stops > 10, "{stops}");
             lab.nothing_left(&runtime);
         }
@@ -444,18 +495,18 @@ pub(crate) fn add_and_del_killed_at_any_moment_leave_nothing(lab: &mut Lab) {
     }
 }
 
-/// Kills a verb at its first request, at its second and so on, until it ends without being killed.
+/// Kills a call at its first request, at its second and so on, until it ends without being killed.
 /// Returns how many requests there were.
-fn each_stop(lab: &Lab, runtime: &Runtime, verb: &str, at: At, then: impl Fn(usize)) -> usize {
+fn each_stop(lab: &Lab, at: At, begin: impl Fn() -> Running, then: impl Fn(usize)) -> usize {
     for number in 0.. {
         let stopped = lab.proxy.stop_at(number, at);
-        let mut call = runtime.begin(verb);
+        let mut call = begin();
         let deadline = Instant::now() + DEADLINE;
         let killed = loop {
             match stopped.recv_timeout(Duration::from_millis(5)) {
                 Ok(_) => break true,
                 Err(RecvTimeoutError::Timeout) if call.has_ended() => break false,
-                Err(_) => assert!(Instant::now() < deadline, "{verb} {number} {at:?}"),
+                Err(_) => assert!(Instant::now() < deadline, "request {number} {at:?}"),
             }
         };
         call.kill();
