@@ -19,7 +19,7 @@ pub struct Vpp<'a> {
     conf: &'a NetConf,
 }
 
-/// Removes an interface.
+/// Removes an interface. One of a VPP that has ended is gone.
 ///
 /// # Errors
 /// When VPP cannot be reached or refuses.
@@ -30,8 +30,10 @@ pub fn undo(
     owner: &Owner,
     conf: &NetConf,
 ) -> Result<(), CniError> {
-    let mut session = Session::exclusive(api, vpp_timeout(conf))?;
-    Ok(session.remove_port(owner, &socket.display().to_string(), bridge)?)
+    match Session::exclusive(api, vpp_timeout(conf)) {
+        Err(error) if error.is_end() => Ok(()),
+        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridge)?),
+    }
 }
 
 /// Whether VPP has lost an interface.
@@ -124,7 +126,10 @@ impl Vswitch for Vpp<'_> {
     fn collect(&self, network: &str, keep: &[Attachment]) -> Result<(), CniError> {
         let owner = |it: &Attachment| Owner::new(network, &it.container_id, &it.if_name);
         let keep: Vec<Owner> = keep.iter().map(owner).collect();
-        Ok(self.exclusive()?.collect_ports(network, &keep)?)
+        match self.exclusive() {
+            Err(error) if error.is_end() => Ok(()),
+            other => Ok(other?.collect_ports(network, &keep)?),
+        }
     }
 
     fn status(&self) -> Result<(), CniError> {

@@ -181,6 +181,13 @@ fn hex(crcs: &[u32]) -> String {
 }
 
 impl VppError {
+    /// Whether nobody listens on the API's socket: VPP has ended, and whatever it had is gone.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        let Self::Connect { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::ConnectionRefused
+    }
+
     /// Whether VPP refused for one of these reasons.
     #[must_use]
     pub fn is_refusal(&self, reasons: &[i32]) -> bool {

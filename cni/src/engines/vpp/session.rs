@@ -23,8 +23,9 @@ const NAME: &[u8] = b"ringport-cni";
 const NAME_LEN: usize = 64;
 /// How long leaving may take. A VPP that hangs is left without a word.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// Most answers to one question.
+/// Most answers to one question, and most bytes of all of them.
 const ANSWERS_MAX: usize = 1 << 17;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The oldest release that works: before it some layouts differ under the same CRC.
 const OLDEST: (u32, u32) = (20, 5);
 
@@ -151,8 +152,10 @@ impl Session {
         let ping = self.request(CONTROL_PING.request, context, &Fields::new())?;
         self.send(exchange.request.name, &[&request, &ping])?;
         let mut answers = Vec::new();
+        let mut len = 0;
         loop {
             let bytes = self.receive()?;
+            len += bytes.len();
             match header(&bytes) {
                 Some(of) if of == (end, context) => return Ok(answers),
                 Some(of) if of == (details, context) => {
@@ -160,8 +163,8 @@ impl Session {
                 }
                 _ => {}
             }
-            if answers.len() > ANSWERS_MAX {
-                let what = format!("more than {ANSWERS_MAX} {}", exchange.reply.name);
+            if answers.len() > ANSWERS_MAX || len > ANSWER_BYTES_MAX {
+                let what = format!("endless {}", exchange.reply.name);
                 return Err(VppError::Malformed { what });
             }
         }
