@@ -31,6 +31,7 @@ vpp_scenarios! { Lab::real:
     gc_keeps_what_is_named_and_collects_records_and_interfaces,
     record_of_the_plugin_before_us_is_read_and_its_memif_removed,
     del_after_a_restart_of_vpp_removes_what_is_left,
+    del_and_gc_succeed_when_vpp_has_ended_and_others_say_so,
     reconcile_makes_again_what_a_restarted_vpp_has_lost,
     reconcile_killed_at_any_request_is_finished_by_the_next_one,
     reconcile_leaves_what_is_there_and_tells_what_is_different,

@@ -1,6 +1,7 @@
 //! A fake VPP: sockets, interfaces and bridge domains as tables, and the answers of a real one. That
 //! it answers like one is tested against a recording.
 
+use super::super::until;
 use super::table::Table;
 use super::wire::{Body, framed, read, text_at, u16_at, u32_at, write};
 use std::collections::BTreeMap;
@@ -94,6 +95,12 @@ impl FakeVpp {
             }
         });
         Self { api, world }
+    }
+
+    /// Ends it; the file of its socket stays.
+    pub(crate) fn stop(&self) {
+        self.world.lock().unwrap().ending = true;
+        until("nobody listens", || UnixStream::connect(&self.api).is_err());
     }
 
     /// Forgets everything, as a restart does.

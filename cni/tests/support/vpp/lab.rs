@@ -57,7 +57,15 @@ impl Lab {
         self.path().display().to_string()
     }
 
-    fn api(&self) -> PathBuf {
+    /// Ends VPP for good.
+    pub(crate) fn stop_vpp(&mut self) {
+        match &mut self.vpp {
+            Vpp::Fake(fake) => fake.stop(),
+            Vpp::Real(real) => real.stop(),
+        }
+    }
+
+    pub(crate) fn api(&self) -> PathBuf {
         match &self.vpp {
             Vpp::Fake(fake) => fake.api.clone(),
             Vpp::Real(real) => real.api(),

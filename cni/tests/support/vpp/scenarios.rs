@@ -298,6 +298,23 @@ pub(crate) fn del_after_a_restart_of_vpp_removes_what_is_left(lab: &mut Lab) {
     lab.nothing_left(&runtime);
 }
 
+pub(crate) fn del_and_gc_succeed_when_vpp_has_ended_and_others_say_so(lab: &mut Lab) {
+    let mut runtime = lab.memif();
+    runtime.conf["vpp"]["api"] = json!(lab.api());
+    let mut other = lab.memif();
+    other.conf = runtime.conf.clone();
+    other.container = "other".to_owned();
+    let result = runtime.call("ADD").ok().json();
+    other.call("ADD").ok();
+    lab.stop_vpp();
+    assert_eq!(check(&runtime, &result).code(), 11);
+    assert_eq!(runtime.call("STATUS").code(), 50);
+    runtime.call("DEL").ok();
+    assert_eq!(runtime.call("ADD").code(), 11);
+    gc(&runtime, &json!([])).ok();
+    assert_eq!(runtime.leftovers(), Vec::<std::path::PathBuf>::new());
+}
+
 fn reconcile(lab: &Lab) -> Answer {
     userspace(&["reconcile", lab.path().join("data").to_str().unwrap()])
 }
