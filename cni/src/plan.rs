@@ -38,8 +38,10 @@ pub struct Plan {
     pub host_mode: Mode,
     /// Directory of the container's sockets and data.
     pub dir: PathBuf,
-    /// The socket.
+    /// The socket; an abstract one is `@` and its name.
     pub socket: PathBuf,
+    /// Network namespace of an abstract socket.
+    pub netns: Option<String>,
     /// Who may use both.
     pub access: Access,
     /// Name of the port on the vswitch.
@@ -94,6 +96,7 @@ impl Plan {
             host_mode: host_mode(host, iftype),
             dir,
             socket,
+            netns: is_abstract(conf).then(|| env.netns.clone()),
             access: check::access(host)?,
             port,
             bridge: bridge(host, engine),
@@ -144,6 +147,12 @@ pub fn vpp_timeout(conf: &NetConf) -> Duration {
 #[must_use]
 pub fn data_file_name(container_id: &str, if_name: &str) -> String {
     format!("configData-{}-{if_name}.json", short_id(container_id))
+}
+
+/// Whether sockets are abstract ones.
+#[must_use]
+pub fn is_abstract(conf: &NetConf) -> bool {
+    conf.host.iftype == Some(IfType::Memif) && conf.host.memif.abstract_socket
 }
 
 fn port_name(env: &CallEnv) -> String {

@@ -85,11 +85,11 @@ fn previous_result(call: &Call) -> Result<CniResult, CniError> {
 }
 
 fn steps(call: &Call, plan: &Plan, vswitch: &dyn Vswitch, ipam: Option<&Ipam>) -> Vec<Step> {
-    let mut steps = vec![
-        Step::Directory { path: plan.dir.clone() },
-        Step::File { path: plan.socket.clone() },
-        vswitch.step(plan),
-    ];
+    let mut steps = vec![Step::Directory { path: plan.dir.clone() }];
+    if plan.netns.is_none() {
+        steps.push(Step::File { path: plan.socket.clone() });
+    }
+    steps.push(vswitch.step(plan));
     if let Some(ipam) = ipam {
         steps.push(Step::Ipam {
             plugin: ipam.name.clone(),

@@ -65,7 +65,7 @@ fn result_differences(previous: &CniResult, record: &Record) -> Vec<String> {
 
 fn file_differences(plan: &Plan) -> Vec<String> {
     let mut needed = vec![plan.dir.clone(), data_file(plan)];
-    if plan.host_mode == Mode::Server {
+    if plan.host_mode == Mode::Server && plan.netns.is_none() {
         needed.push(plan.socket.clone());
     }
     let missing = needed.iter().filter(|path| path.symlink_metadata().is_err());

@@ -128,8 +128,11 @@ fn memif(host: &Side) -> Result<(), CniError> {
     if memif.mode == Some(MemifMode::Ip) && host.net_type == NetType::Bridge {
         return Err(CniError::refused("host.memif.mode", "ip", "a bridge takes Ethernet only"));
     }
-    if memif.abstract_socket {
-        return Err(CniError::refused("host.memif.abstract", true, "not supported yet"));
+    let socket = &host.socket;
+    let shared = socket.uid.or(socket.gid).is_some() || !socket.mode.is_empty();
+    if memif.abstract_socket && (shared || !host.vhost.group.is_empty()) {
+        let reason = "an abstract socket has neither owner nor permissions";
+        return Err(CniError::refused("host.memif.abstract", true, reason));
     }
     if memif.secret.0.len() > SECRET_MAX {
         let reason = format!("longer than {SECRET_MAX} bytes");

@@ -50,6 +50,9 @@ pub fn socket_path(
         ("", IfType::Vhostuser) => port,
         (name, _) => file_name(key, name)?,
     };
+    if super::is_abstract(conf) {
+        return abstract_name(&file, &env.netns);
+    }
     let path = dir.join(file);
     let len = path.as_os_str().len();
     if len > SOCKET_PATH_MAX {
@@ -61,6 +64,19 @@ pub fn socket_path(
         return Err(CniError::refused(key, dir.display(), reason));
     }
     Ok(path)
+}
+
+/// Name of an abstract socket. VPP takes it with the namespace behind a comma.
+fn abstract_name(name: &str, netns: &str) -> Result<PathBuf, CniError> {
+    if name.contains(',') || name.len() >= SOCKET_PATH_MAX {
+        let reason = "not the name of an abstract socket";
+        return Err(CniError::refused("host.memif.socketfile", name, reason));
+    }
+    if netns.contains(',') {
+        let reason = "its path has a comma, and so cannot be given to VPP";
+        return Err(CniError::refused("CNI_NETNS", netns, reason));
+    }
+    Ok(PathBuf::from(format!("@{name}")))
 }
 
 fn file_name(key: &str, name: &str) -> Result<String, CniError> {

@@ -1,13 +1,12 @@
 //! VPP as the verbs know it.
 
-use super::port::bridge_of;
 use super::{PortSpec, Session, VppError};
 use crate::conf::{Attachment, Engine, IfType, NetConf};
 use crate::container;
 use crate::engines::Vswitch;
 use crate::env::CallEnv;
 use crate::error::{CniError, code};
-use crate::plan::{Plan, container_dir, socket_path, vpp_api, vpp_timeout};
+use crate::plan::{Plan, container_dir, is_abstract, socket_path, vpp_api, vpp_timeout};
 use crate::result::CniResult;
 use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
 use serde_json::Value;
@@ -73,7 +72,7 @@ fn decode(port: &Value) -> Result<PortSpec, CniError> {
 /// Makes an interface, and lets others use its socket.
 fn make(session: &mut Session, port: &PortSpec) -> Result<(), CniError> {
     session.add_port(port)?;
-    if port.listens() {
+    if port.makes_file() {
         container::share_socket(&port.socket, port.access)?;
     }
     Ok(())
@@ -97,11 +96,12 @@ impl<'a> Vpp<'a> {
 
 impl Vswitch for Vpp<'_> {
     fn step(&self, plan: &Plan) -> Step {
+        let port = PortSpec::of(plan);
         Step::VppPort {
             api: vpp_api(self.conf).to_owned(),
-            socket: plan.socket.clone(),
-            bridge: bridge_of(plan),
-            port: serde_json::to_value(PortSpec::of(plan)).unwrap_or_default(),
+            socket: port.socket_name().into(),
+            bridge: port.bridge,
+            port: serde_json::to_value(port).unwrap_or_default(),
         }
     }
 
@@ -134,7 +134,8 @@ impl Vswitch for Vpp<'_> {
 
     fn status(&self) -> Result<(), CniError> {
         let session = self.connect()?;
-        Ok(session.can_make(self.conf.host.iftype.unwrap_or(IfType::Memif))?)
+        let iftype = self.conf.host.iftype.unwrap_or(IfType::Memif);
+        Ok(session.can_make(iftype, is_abstract(self.conf))?)
     }
 
     /// The record's numbers may be anybody's since VPP was restarted: the path of the socket counts.

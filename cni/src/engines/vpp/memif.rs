@@ -27,6 +27,20 @@ pub struct MemifSocket {
     pub file: String,
 }
 
+impl MemifSocket {
+    /// Whether it has a name.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        is_same_file(&self.file, name)
+    }
+}
+
+/// Whether a name that VPP lists is `name`: it lists the first 107 bytes.
+#[must_use]
+pub fn is_same_file(listed: &str, name: &str) -> bool {
+    listed == name || listed.len() == FILE_NAME_LEN - 1 && name.starts_with(listed)
+}
+
 /// What packets start with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

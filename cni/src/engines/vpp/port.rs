@@ -36,8 +36,11 @@ pub struct PortSpec {
     pub owner: Owner,
     /// What it is.
     pub kind: Kind,
-    /// Its socket.
+    /// Its socket; an abstract one is `@` and its name.
     pub socket: PathBuf,
+    /// Network namespace of an abstract socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// Number of its bridge domain, if it is on one.
     pub bridge: Option<u32>,
     /// Largest packet, in bytes.
@@ -74,6 +77,7 @@ impl PortSpec {
             owner: plan.owner.clone(),
             kind,
             socket: plan.socket.clone(),
+            netns: plan.netns.clone(),
             bridge: bridge_of(plan),
             mtu: plan.mtu,
             routed: plan.net_type == NetType::Interface,
@@ -81,11 +85,11 @@ impl PortSpec {
         }
     }
 
-    /// Whether VPP makes the socket.
+    /// Whether VPP makes a file of the socket.
     #[must_use]
-    pub const fn listens(&self) -> bool {
+    pub const fn makes_file(&self) -> bool {
         match &self.kind {
-            Kind::Memif(memif) => memif.server,
+            Kind::Memif(memif) => memif.server && self.netns.is_none(),
             Kind::Vhost { server } => *server,
         }
     }
@@ -112,14 +116,22 @@ impl PortSpec {
         }
     }
 
-    fn socket_name(&self) -> String {
-        self.socket.display().to_string()
+    /// The socket in VPP's words.
+    #[must_use]
+    pub fn socket_name(&self) -> String {
+        let path = self.socket.display().to_string();
+        match &self.netns {
+            Some(netns) => {
+                let name = path.strip_prefix('@').unwrap_or(&path);
+                format!("abstract:{name},netns_name={netns}")
+            }
+            None => path,
+        }
     }
 }
 
 /// Number of the bridge domain that a plan names.
-#[must_use]
-pub fn bridge_of(plan: &Plan) -> Option<u32> {
+fn bridge_of(plan: &Plan) -> Option<u32> {
     plan.bridge.parse().ok().filter(|_| plan.net_type == NetType::Bridge)
 }
 

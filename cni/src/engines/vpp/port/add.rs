@@ -20,12 +20,16 @@ const COMMON: [Exchange; 7] =
     [INTERFACE_DUMP, BRIDGE, BRIDGE_DUMP, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_ADDRESS];
 
 impl Session {
-    /// Whether VPP knows everything that interfaces of a kind need.
+    /// Whether VPP knows everything that interfaces of a kind need, on an abstract socket or not.
     ///
     /// # Errors
     /// [`VppError::Missing`], [`VppError::UnknownCrc`]
-    pub fn can_make(&self, iftype: IfType) -> Result<(), VppError> {
+    pub fn can_make(&self, iftype: IfType, abstract_socket: bool) -> Result<(), VppError> {
         self.require(&COMMON)?;
+        if abstract_socket {
+            // The first version has no room for the name of a namespace.
+            self.require(&[MEMIF_SOCKET_V2])?;
+        }
         match iftype {
             IfType::Memif => {
                 let newest = [
@@ -48,11 +52,11 @@ impl Session {
     /// # Errors
     /// [`VppError::Foreign`]: the socket is somebody else's; those of the connection.
     pub fn add_port(&mut self, port: &PortSpec) -> Result<(), VppError> {
-        self.can_make(port.iftype())?;
+        self.can_make(port.iftype(), port.netns.is_some())?;
         let view = self.view()?;
         let (file, tag) = (port.socket_name(), tag_of(&port.owner));
         let foreign = |tagged: &str| tagged != tag && !tagged.is_empty();
-        if let Some(user) = view.users.iter().find(|it| it.file == file && foreign(&it.tag)) {
+        if let Some(user) = view.users.iter().find(|it| it.is_on(&file) && foreign(&it.tag)) {
             return Err(VppError::Foreign { name: user.name.clone() });
         }
         // What an ADD that was killed has left.

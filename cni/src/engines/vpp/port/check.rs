@@ -1,6 +1,7 @@
 //! Comparing interfaces with what they should be.
 
 use super::super::interface::{Address, Interface};
+use super::super::memif::is_same_file;
 use super::super::tag::tag_of;
 use super::super::{Session, VppError};
 use super::{Kind, PortSpec};
@@ -94,5 +95,9 @@ fn common_differences(port: &PortSpec, interface: &Interface) -> Vec<String> {
 
 fn file_difference(port: &PortSpec, file: &str) -> Vec<String> {
     let wanted = port.socket_name();
-    if file == wanted { Vec::new() } else { vec![format!("its socket is `{file}`, not {wanted}")] }
+    if is_same_file(file, &wanted) {
+        Vec::new()
+    } else {
+        vec![format!("its socket is `{file}`, not {wanted}")]
+    }
 }

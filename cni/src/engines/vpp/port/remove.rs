@@ -43,7 +43,7 @@ impl Session {
         socket: &str,
     ) -> Result<(), VppError> {
         let tag = tag_of(owner);
-        let ours = |user: &&User| user.tag == tag || user.tag.is_empty() && user.file == socket;
+        let ours = |user: &&User| user.tag == tag || user.tag.is_empty() && user.is_on(socket);
         self.remove_users(&view.users.iter().filter(ours).collect::<Vec<_>>())?;
         view.unused(socket).into_iter().try_for_each(|id| self.remove_memif_socket(id))
     }

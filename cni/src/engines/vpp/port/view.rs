@@ -1,6 +1,6 @@
 //! What is there: interfaces that stand on sockets.
 
-use super::super::memif::MemifSocket;
+use super::super::memif::{MemifSocket, is_same_file};
 use super::super::{Session, VppError};
 
 /// An interface that stands on a socket.
@@ -15,6 +15,13 @@ pub(super) struct User {
     pub(super) memif_socket: Option<u32>,
 }
 
+impl User {
+    /// Whether it stands on a socket.
+    pub(super) fn is_on(&self, file: &str) -> bool {
+        is_same_file(&self.file, file)
+    }
+}
+
 /// All of them, and all sockets of memif, used or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
@@ -25,7 +32,7 @@ pub(super) struct View {
 impl View {
     /// Numbers of the sockets that have a path and no interface.
     pub(super) fn unused(&self, file: &str) -> Vec<u32> {
-        let of_file = self.sockets.iter().filter(|socket| socket.file == file);
+        let of_file = self.sockets.iter().filter(|socket| socket.is(file));
         let used = |id: u32| self.users.iter().any(|user| user.memif_socket == Some(id));
         of_file.map(|socket| socket.id).filter(|id| !used(*id)).collect()
     }
