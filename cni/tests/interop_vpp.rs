@@ -18,6 +18,7 @@ use support::vpp::transcripts;
 
 vpp_scenarios! { Lab::real:
     memif_on_a_bridge_domain_comes_and_goes,
+    abstract_socket_is_in_the_namespace_of_the_container,
     memif_client_in_ip_mode_needs_no_bridge_domain,
     vhost_user_of_both_modes_comes_and_goes,
     vpp_has_the_gateways_of_routed_containers,

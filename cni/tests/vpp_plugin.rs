@@ -15,6 +15,7 @@ use support::vpp::table::Table;
 
 vpp_scenarios! { Lab::fake:
     memif_on_a_bridge_domain_comes_and_goes,
+    abstract_socket_is_in_the_namespace_of_the_container,
     memif_client_in_ip_mode_needs_no_bridge_domain,
     vhost_user_of_both_modes_comes_and_goes,
     vpp_has_the_gateways_of_routed_containers,
@@ -76,6 +77,20 @@ fn unknown_layout_is_code_50_and_nothing_is_made() {
         }
         lab.nothing_left(&runtime);
     }
+}
+
+/// They came with 23.06.
+#[test]
+fn abstract_sockets_are_code_50_where_vpp_has_none() {
+    let lab = Lab::with_table(Table::of_release("21.06"));
+    let mut runtime = lab.memif();
+    runtime.conf["host"]["memif"]["abstract"] = json!(true);
+    for verb in ["STATUS", "ADD"] {
+        let answer = runtime.call(verb);
+        assert_eq!(answer.code(), 50);
+        assert!(answer.stdout.contains("memif_socket_filename_add_del_v2"), "{answer:?}");
+    }
+    lab.nothing_left(&runtime);
 }
 
 #[test]

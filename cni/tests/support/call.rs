@@ -16,6 +16,8 @@ pub(crate) struct Runtime {
     pub(crate) base: PathBuf,
     pub(crate) container: String,
     pub(crate) conf: Value,
+    /// The container's namespace, when it matters.
+    pub(crate) netns: Option<PathBuf>,
 }
 
 /// A call that goes on.
@@ -71,7 +73,7 @@ impl Runtime {
             "ovs": {"db": db, "timeoutMs": 15000},
             "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge"},
         });
-        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf }
+        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf, netns: None }
     }
 
     /// Adds addresses from Debian's host-local.
@@ -104,8 +106,7 @@ impl Runtime {
         } else {
             command.env("CNI_COMMAND", verb);
         }
-        let netns = self.base.join("netns");
-        std::fs::write(&netns, "").unwrap();
+        let netns = self.netns();
         let mut child = command
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_IFNAME", "net1")
@@ -123,9 +124,7 @@ impl Runtime {
     }
 
     pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
-        // Any file that is not our own namespace serves: nothing enters it.
-        let netns = self.base.join("netns");
-        std::fs::write(&netns, "").unwrap();
+        let netns = self.netns();
         plugin(
             &[
                 ("CNI_COMMAND", verb),
@@ -136,6 +135,15 @@ impl Runtime {
             ],
             &conf.to_string(),
         )
+    }
+
+    /// Any file that is not our own namespace serves when nothing enters it.
+    fn netns(&self) -> PathBuf {
+        self.netns.clone().unwrap_or_else(|| {
+            let netns = self.base.join("netns");
+            std::fs::write(&netns, "").unwrap();
+            netns
+        })
     }
 
     /// The container's directory.

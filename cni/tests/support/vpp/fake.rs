@@ -436,7 +436,8 @@ impl World {
     fn sockets_details(&self, request: &[u8]) -> Vec<Vec<u8>> {
         let details = |(id, file): (&u32, &String)| {
             let body = self.details("memif_socket_filename_details", request, 118);
-            body.u32(6, *id).text(10, file).0
+            let listed = file.get(..107).unwrap_or(file);
+            body.u32(6, *id).text(10, listed).0
         };
         self.sockets.iter().map(details).collect()
     }

@@ -92,6 +92,10 @@ impl Lab {
         }
     }
 
+    pub(crate) const fn is_real(&self) -> bool {
+        matches!(self.vpp, Vpp::Real(_))
+    }
+
     /// The real VPP.
     pub(crate) fn real_vpp(&self) -> &RealVpp {
         match &self.vpp {

@@ -2,15 +2,16 @@
 
 use super::lab::Lab;
 use super::proxy::At;
-use crate::support::DEADLINE;
 use crate::support::call::{Answer, PLUGINS, Running, Runtime, userspace};
+use crate::support::{DEADLINE, until};
 use ringport_bench::peers::skip;
 use ringport_cni::conf::Secret;
 use ringport_cni::engines::vpp::interface::Address;
 use ringport_cni::engines::vpp::memif::{MemifMode, NewMemif};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,38 @@ fn has_host_local(test: &str) -> bool {
         skip(test, "host-local is not installed");
     }
     there
+}
+
+/// A network namespace of its own; it ends when dropped.
+struct Namespace(Child);
+
+impl Namespace {
+    fn new() -> Self {
+        let mut command = Command::new("unshare");
+        let child = command.args(["--net", "sleep", "1000"]).spawn().unwrap();
+        let this = Self(child);
+        let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
+        until("the namespace is there", || {
+            std::fs::read_link(this.path()).is_ok_and(|theirs| theirs != ours)
+        });
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.0.id()))
+    }
+
+    /// Its UNIX sockets, as the kernel lists them.
+    fn sockets(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/net/unix", self.0.id())).unwrap()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A memif of whoever is not the plugin.
@@ -98,6 +131,31 @@ pub(crate) fn memif_on_a_bridge_domain_comes_and_goes(lab: &mut Lab) {
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);
     runtime.call("DEL").ok();
+}
+
+pub(crate) fn abstract_socket_is_in_the_namespace_of_the_container(lab: &mut Lab) {
+    // Only a real VPP enters it, and needs to be root for that.
+    let namespace = lab.is_real().then(Namespace::new);
+    let mut runtime = lab.memif();
+    // VPP lists the first 107 bytes of a name.
+    let file = "m".repeat(90);
+    runtime.conf["host"]["memif"] = json!({
+        "role": "master", "abstract": true, "socketfile": file,
+    });
+    runtime.netns = namespace.as_ref().map(Namespace::path);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(result["interfaces"][1]["socketPath"], format!("@{file}"));
+    if let Some(namespace) = &namespace {
+        assert!(namespace.sockets().contains(&format!("@{file}")), "{}", namespace.sockets());
+    }
+    let data = runtime.dir().join("configData-0123456789ab-net1.json");
+    let data: Value = serde_json::from_slice(&std::fs::read(data).unwrap()).unwrap();
+    assert_eq!(data["config"]["memif"]["socketfile"], format!("@{file}"));
+    check(&runtime, &result).ok();
+    // The namespace is gone before the attachment is.
+    drop(namespace);
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
 }
 
 pub(crate) fn memif_client_in_ip_mode_needs_no_bridge_domain(lab: &mut Lab) {
@@ -312,7 +370,7 @@ pub(crate) fn del_and_gc_succeed_when_vpp_has_ended_and_others_say_so(lab: &mut 
     runtime.call("DEL").ok();
     assert_eq!(runtime.call("ADD").code(), 11);
     gc(&runtime, &json!([])).ok();
-    assert_eq!(runtime.leftovers(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(runtime.leftovers(), Vec::<PathBuf>::new());
 }
 
 fn reconcile(lab: &Lab) -> Answer {
