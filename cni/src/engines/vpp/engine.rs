@@ -143,8 +143,7 @@ impl Vswitch for Vpp<'_> {
         let dir = container_dir(self.conf, Engine::Vpp, env)?;
         let socket = socket_path(self.conf, Engine::Vpp, IfType::Memif, env)?;
         let owner = Owner::new(&self.conf.name, &env.container_id, &env.if_name);
-        let file = socket.display().to_string();
-        self.exclusive()?.remove_port(&owner, &file, None)?;
+        undo(vpp_api(self.conf), &socket, None, &owner, self.conf)?;
         remove_file(&socket)?;
         remove_directory(&dir)
     }

@@ -18,6 +18,20 @@
 //! the second versions of some messages and get the first ones.
 //!
 //! Run against: VPP 26.10-rc0. Follows the definitions alone: 20.05 to 26.06.
+//!
+//! ```no_run
+//! use ringport_cni::engines::vpp::{Session, VppError};
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), VppError> {
+//! let mut vpp = Session::connect(Path::new("/run/vpp/api.sock"), Duration::from_secs(5))?;
+//! let release = vpp.version().to_owned();
+//! for interface in vpp.interfaces()? {
+//!     println!("{release}: {} {}", interface.name, interface.tag);
+//! }
+//! # Ok(()) }
+//! ```
 
 pub mod bridge;
 mod engine;

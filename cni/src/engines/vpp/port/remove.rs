@@ -66,7 +66,7 @@ impl Session {
     }
 
     fn remove_user(&mut self, user: &User) -> Result<(), VppError> {
-        tracing::info!(interface = user.name, socket = user.file, "removed");
+        tracing::info!(interface = user.name, socket = user.file, "removing");
         self.remove_addresses(user.sw_if_index)?;
         match user.memif_socket {
             Some(socket) => {
