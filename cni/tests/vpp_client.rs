@@ -142,6 +142,19 @@ fn answer_of_any_length_is_understood_or_refused() {
 }
 
 #[test]
+fn answer_with_other_bytes_is_understood_or_refused() {
+    let messages =
+        ["sockclnt_create", "show_version", "bridge_domain_add_del", "sw_interface_dump"];
+    for (message, seed) in messages.into_iter().cycle().zip(0..400) {
+        let begin = Instant::now();
+        let asked = asked_with(message, Fault::Garble(seed), Duration::from_millis(20));
+        // Whatever it is, it is one of our errors, and in time.
+        drop(asked);
+        assert!(begin.elapsed() < DEADLINE / 2, "{message} {seed}");
+    }
+}
+
+#[test]
 fn answer_in_single_bytes_is_put_together() {
     assert_eq!(asked_with("sw_interface_dump", Fault::Dribble, DEADLINE).unwrap(), 1);
     assert_eq!(asked_with("show_version", Fault::Dribble, DEADLINE).unwrap(), 1);

@@ -93,30 +93,37 @@ fn abstract_sockets_are_code_50_where_vpp_has_none() {
     lab.nothing_left(&runtime);
 }
 
+/// Every request that changes something, for an ADD of a memif with an MTU.
+const CHANGES: [&str; 7] = [
+    "memif_socket_filename_add_del_v2",
+    "memif_create_v2",
+    "sw_interface_tag_add_del",
+    "sw_interface_set_mtu",
+    "bridge_domain_add_del",
+    "sw_interface_set_l2_bridge",
+    "sw_interface_set_flags",
+];
+
 #[test]
-fn whatever_vpp_refuses_leaves_nothing() {
-    let messages = [
-        "memif_socket_filename_add_del_v2",
-        "memif_create_v2",
-        "sw_interface_tag_add_del",
-        "sw_interface_set_mtu",
-        "bridge_domain_add_del",
-        "sw_interface_set_l2_bridge",
-        "sw_interface_set_flags",
-    ];
-    for message in messages {
+fn whatever_vpp_refuses_or_ends_with_leaves_nothing() {
+    for (message, (fault, code)) in CHANGES
+        .iter()
+        .flat_map(|message| [(message, (Fault::Refuse(-1), 100)), (message, (Fault::Close, 11))])
+    {
         let lab = Lab::fake("").unwrap();
         let mut runtime = lab.memif();
         runtime.conf["host"]["mtu"] = json!(1400);
-        let fault = |fault: Option<Fault>| {
-            lab.fake_vpp().world.lock().unwrap().fault = fault.map(|it| (message.to_owned(), it));
+        let set = |fault: Option<Fault>| {
+            let fault = fault.map(|it| ((*message).to_owned(), it));
+            lab.fake_vpp().world.lock().unwrap().fault = fault;
         };
-        fault(Some(Fault::Refuse(-1)));
+        let refused = matches!(fault, Fault::Refuse(_));
+        set(Some(fault));
         let answer = runtime.call("ADD");
-        assert_eq!(answer.code(), 100, "{message}");
-        assert!(answer.stdout.contains(message), "{answer:?}");
-        // What the refusal kept from being undone as well goes with the next DEL.
-        fault(None);
+        assert_eq!(answer.code(), code, "{message}");
+        assert_eq!(answer.stdout.contains(message), refused, "{answer:?}");
+        // What the fault kept from being undone as well goes with the next DEL.
+        set(None);
         runtime.call("DEL").ok();
         lab.nothing_left(&runtime);
     }

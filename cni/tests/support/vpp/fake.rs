@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     SayFirst(Vec<u8>),
     /// The answer comes one byte at a time.
     Dribble,
+    /// Some bytes of answers are others, which ones follows from the number.
+    Garble(u64),
 }
 
 /// The fake; it ends when dropped.
@@ -127,7 +129,8 @@ fn serve(mut stream: UnixStream, world: &Mutex<World>) {
         let fault = world.fault.clone().filter(|(message, _)| *message == name);
         let fault = fault.map(|(_, fault)| fault);
         let mut answers = match &fault {
-            None | Some(Fault::Truncate(_) | Fault::SayFirst(_) | Fault::Dribble) => {
+            None
+            | Some(Fault::Truncate(_) | Fault::SayFirst(_) | Fault::Dribble | Fault::Garble(_)) => {
                 world.answer(&name, &request, &mut client)
             }
             Some(Fault::Refuse(reason)) => vec![refusal(&world.table, &name, &request, *reason)],
@@ -142,6 +145,7 @@ fn serve(mut stream: UnixStream, world: &Mutex<World>) {
         match fault {
             Some(Fault::Truncate(len)) => answers.iter_mut().for_each(|it| it.truncate(len)),
             Some(Fault::SayFirst(bytes)) => drop(stream.write_all(&bytes)),
+            Some(Fault::Garble(seed)) => garble(&mut answers, seed),
             Some(Fault::Dribble) => dribble(&mut stream, &std::mem::take(&mut answers)),
             _ => {}
         }
@@ -159,6 +163,22 @@ fn serve(mut stream: UnixStream, world: &Mutex<World>) {
 fn dribble(stream: &mut UnixStream, answers: &[Vec<u8>]) {
     for byte in answers.iter().flat_map(|answer| framed(answer)) {
         let _ = stream.write_all(&[byte]);
+    }
+}
+
+fn garble(answers: &mut [Vec<u8>], seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 8).unwrap()
+    };
+    for answer in answers.iter_mut().filter(|answer| !answer.is_empty()) {
+        for _ in 0..1 + next() % 4 {
+            let at = next() % answer.len();
+            answer[at] = next().to_le_bytes()[0];
+        }
     }
 }
 
