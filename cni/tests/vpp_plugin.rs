@@ -6,12 +6,15 @@
 
 mod support;
 
+use ringport_cni::engines::vpp::lock::Lock;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 use support::vpp::fake::Fault;
 use support::vpp::lab::Lab;
 use support::vpp::scenarios::{self, vpp_scenarios};
 use support::vpp::table::Table;
+use support::{DEADLINE, until};
 
 vpp_scenarios! { Lab::fake:
     memif_on_a_bridge_domain_comes_and_goes,
@@ -127,6 +130,37 @@ fn whatever_vpp_refuses_or_ends_with_leaves_nothing() {
         runtime.call("DEL").ok();
         lab.nothing_left(&runtime);
     }
+}
+
+/// While somebody holds the lock of this VPP: see `engines::vpp::lock`.
+#[test]
+fn who_changes_vpp_waits_for_others_and_who_looks_does_not() {
+    let lab = Lab::fake("").unwrap();
+    let mut runtime = lab.memif();
+    let result = runtime.call("ADD").ok().json();
+    runtime.conf["prevResult"] = result;
+    runtime.conf["cni.dev/valid-attachments"] = json!([]);
+    let lock = Lock::take(&lab.proxy.api, DEADLINE).unwrap();
+    for verb in ["CHECK", "STATUS"] {
+        runtime.call(verb).ok();
+    }
+    let mut del = runtime.begin("DEL");
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!del.has_ended());
+    assert_eq!(lab.interfaces().len(), 1);
+    // Nobody waits for ever.
+    let mut other = lab.memif();
+    other.container = "other".to_owned();
+    other.conf["vpp"]["timeoutMs"] = json!(100);
+    let answer = other.call("ADD");
+    assert_eq!(answer.code(), 11);
+    assert!(answer.stdout.contains("locked for"), "{answer:?}");
+    drop(lock);
+    until("DEL ends", || del.has_ended());
+    del.kill();
+    other.conf["vpp"]["timeoutMs"] = json!(15000);
+    other.call("DEL").ok();
+    lab.nothing_left(&runtime);
 }
 
 #[test]
