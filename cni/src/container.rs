@@ -6,11 +6,15 @@ use crate::plan::{Access, Plan};
 use crate::result::CniResult;
 use crate::state::write_atomically;
 use crate::version::CniVersion;
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown, lchown,
+};
 use std::path::Path;
 
 /// Permissions of a container's directory unless configured otherwise.
@@ -59,6 +63,31 @@ pub fn move_socket(from: &Path, to: &Path, access: Access) -> Result<(), CniErro
         let what = format!("move the socket to {} from", to.display());
         CniError::io(&what, from, &e)
     })
+}
+
+/// Lets others use a socket that the vswitch made where the container sees it. Whatever the container
+/// puts there instead is not touched.
+///
+/// # Errors
+/// Code 5.
+pub fn share_socket(path: &Path, access: Access) -> Result<(), CniError> {
+    let shared = || -> io::Result<()> {
+        let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
+        let socket = File::options().read(true).custom_flags(flags).open(path)?;
+        if !socket.metadata()?.file_type().is_socket() {
+            return Err(io::Error::other("it is no socket"));
+        }
+        // The socket itself, whatever its path means by now.
+        let itself = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        chown(&itself, access.uid, access.gid)?;
+        access
+            .mode
+            .map_or(Ok(()), |mode| fs::set_permissions(&itself, Permissions::from_mode(mode)))
+    };
+    if access == Access::default() {
+        return Ok(());
+    }
+    shared().map_err(|e| CniError::io("share", path, &e))
 }
 
 /// Writes the file by which the application in the container learns about its interface.
@@ -112,7 +141,23 @@ fn memif(conf: &NetConf, plan: &Plan) -> Value {
     });
     let mode = conf.container.memif.mode.or(conf.host.memif.mode);
     let mode = mode.unwrap_or(MemifMode::Ethernet);
-    json!({ "role": word(&role), "mode": word(&mode), "socketfile": socket_file(plan) })
+    let mut data =
+        json!({ "role": word(&role), "mode": word(&mode), "socketfile": socket_file(plan) });
+    let (ours, theirs) = (&conf.container.memif, &conf.host.memif);
+    // The client decides on sizes, so whoever is in the container must know them. The vswitch receives
+    // what the container transmits.
+    let more = [
+        ("rxQueues", ours.rx_queues.or(theirs.tx_queues).map(u32::from)),
+        ("txQueues", ours.tx_queues.or(theirs.rx_queues).map(u32::from)),
+        ("ringSize", ours.ring_size.or(theirs.ring_size)),
+        ("bufferSize", ours.buffer_size.or(theirs.buffer_size).map(u32::from)),
+    ];
+    for (key, value) in more {
+        if let Some(value) = value {
+            data[key] = Value::from(value);
+        }
+    }
+    data
 }
 
 fn vhost(conf: &NetConf, plan: &Plan) -> Value {

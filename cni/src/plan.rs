@@ -5,19 +5,22 @@
 mod check;
 mod paths;
 
-use crate::conf::{Engine, IfType, MemifRole, Mode, NetConf, NetType, Parsed, Side};
+use crate::conf::{Engine, IfType, Memif, MemifRole, Mode, NetConf, NetType, Parsed, Side};
 use crate::env::{CallEnv, short_id};
 use crate::error::CniError;
 use crate::state::Owner;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use paths::{SOCKET_PATH_MAX, container_dir};
+pub use paths::{SOCKET_PATH_MAX, container_dir, socket_path};
 
 /// Bridge of Open vSwitch that is used when none is named.
 const OVS_BRIDGE: &str = "br0";
 /// Where Open vSwitch's database listens when nothing else is said.
 const OVS_DB: &str = "unix:/var/run/openvswitch/db.sock";
+/// Where VPP's API listens when nothing else is said.
+const VPP_API: &str = "/run/vpp/api.sock";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an ADD is to make.
@@ -35,8 +38,10 @@ pub struct Plan {
     pub host_mode: Mode,
     /// Directory of the container's sockets and data.
     pub dir: PathBuf,
-    /// The socket.
+    /// The socket; an abstract one is `@` and its name.
     pub socket: PathBuf,
+    /// Network namespace of an abstract socket.
+    pub netns: Option<String>,
     /// Who may use both.
     pub access: Access,
     /// Name of the port on the vswitch.
@@ -49,6 +54,8 @@ pub struct Plan {
     pub trunk: Vec<u16>,
     /// Size of packets.
     pub mtu: Option<u32>,
+    /// What a memif is like on the vswitch.
+    pub memif: Memif,
     /// MAC address of the container's interface.
     pub mac: Option<String>,
     /// Limit on what the container sends, in kbit/s.
@@ -58,7 +65,8 @@ pub struct Plan {
 }
 
 /// Owner, group and permissions of sockets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Access {
     /// Owner.
     pub uid: Option<u32>,
@@ -77,9 +85,9 @@ impl Plan {
         let conf = &parsed.conf;
         let (engine, iftype) = check::all(conf)?;
         let host = &conf.host;
-        let port = format!("{}-{}", env.short_id(), env.if_name);
+        let port = port_name(env);
         let dir = container_dir(conf, engine, env)?;
-        let socket = paths::socket(&dir, iftype, host, &port)?;
+        let socket = socket_path(conf, engine, iftype, env)?;
         Ok(Self {
             owner: Owner::new(&conf.name, &env.container_id, &env.if_name),
             engine,
@@ -88,12 +96,14 @@ impl Plan {
             host_mode: host_mode(host, iftype),
             dir,
             socket,
+            netns: is_abstract(conf).then(|| env.netns.clone()),
             access: check::access(host)?,
             port,
             bridge: bridge(host, engine),
             vlan: (host.bridge.vlan_id != 0).then_some(host.bridge.vlan_id),
             trunk: host.bridge.trunk.clone(),
             mtu: host.mtu,
+            memif: host.memif.clone(),
             mac: mac(conf),
             ingress_rate: host.ingress_rate,
             ingress_burst: host.ingress_burst,
@@ -121,10 +131,32 @@ pub fn ovs_timeout(conf: &NetConf) -> Duration {
     conf.ovs.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
 }
 
+/// The socket of VPP's API.
+#[must_use]
+pub fn vpp_api(conf: &NetConf) -> &Path {
+    Path::new(if conf.vpp.api.is_empty() { VPP_API } else { &conf.vpp.api })
+}
+
+/// How long VPP may take.
+#[must_use]
+pub fn vpp_timeout(conf: &NetConf) -> Duration {
+    conf.vpp.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
+}
+
 /// The file that tells the application in the container about its interface.
 #[must_use]
 pub fn data_file_name(container_id: &str, if_name: &str) -> String {
     format!("configData-{}-{if_name}.json", short_id(container_id))
+}
+
+/// Whether sockets are abstract ones.
+#[must_use]
+pub fn is_abstract(conf: &NetConf) -> bool {
+    conf.host.iftype == Some(IfType::Memif) && conf.host.memif.abstract_socket
+}
+
+fn port_name(env: &CallEnv) -> String {
+    format!("{}-{}", env.short_id(), env.if_name)
 }
 
 fn host_mode(host: &Side, iftype: IfType) -> Mode {

@@ -1,8 +1,10 @@
 //! The CNI plugin `userspace`.
 
-use ringport_cni::command::{ABOUT, Outcome, run};
+use ringport_cni::command::{ABOUT, Outcome, reconcile, run};
 use ringport_cni::conf::schema;
+use ringport_cni::version::CniVersion;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Most bytes of a configuration.
@@ -12,8 +14,15 @@ fn main() -> ExitCode {
     let vars = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let done = match run(vars, read) {
-        Outcome::About if std::env::args().nth(1).as_deref() == Some("schema") => {
+        Outcome::About if argument(1).as_deref() == Some("schema") => {
             print(&schema()).map(|()| ExitCode::SUCCESS)
+        }
+        Outcome::About if argument(1).as_deref() == Some("reconcile") => {
+            match reconcile(argument(2).as_deref().map(Path::new)) {
+                Ok((done, true)) => print(&done).map(|()| ExitCode::SUCCESS),
+                Ok((done, false)) => print(&done).map(|()| ExitCode::FAILURE),
+                Err(error) => print(&error.to_json(CniVersion::NEWEST)).map(|()| ExitCode::FAILURE),
+            }
         }
         Outcome::About => io::stderr().write_all(ABOUT.as_bytes()).map(|()| ExitCode::SUCCESS),
         Outcome::Done(None) => Ok(ExitCode::SUCCESS),
@@ -21,6 +30,10 @@ fn main() -> ExitCode {
         Outcome::Failed(error) => print(&error).map(|()| ExitCode::FAILURE),
     };
     done.unwrap_or(ExitCode::FAILURE)
+}
+
+fn argument(number: usize) -> Option<String> {
+    std::env::args().nth(number)
 }
 
 fn read() -> io::Result<Vec<u8>> {

@@ -2,11 +2,11 @@
 
 use super::Call;
 use super::undo::{Means, clear_way, undo};
-use crate::conf::{Engine, Mode};
 use crate::container;
+use crate::engines::{self, Vswitch};
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
-use crate::plan::{Plan, data_file_name, ovs_db, ovs_timeout};
+use crate::plan::{Plan, data_file_name};
 use crate::result::{CniResult, Interface};
 use crate::state::{Exclusive, Phase, Record, Step, Store};
 use serde_json::Value;
@@ -15,19 +15,17 @@ use std::path::PathBuf;
 
 pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
     let plan = Plan::new(&call.parsed, &call.env)?;
-    if plan.engine != Engine::Ovs || !cfg!(feature = "ovs") {
-        return Err(super::no_engine(plan.engine));
-    }
+    let vswitch = engines::of(call.conf(), plan.engine)?;
     let previous = previous_result(call)?;
     let ipam = call.ipam().map(|name| Ipam::new(call, name)).transpose()?;
     let store = Store::open(&call.data_dir(), Exclusive::No)?;
-    let timeout = ovs_timeout(call.conf());
-    let means = Means { store: &store, path: &call.env.path, timeout };
+    let means = Means { store: &store, path: &call.env.path, conf: call.conf() };
     clear_way(&plan.owner, means)?;
 
-    let mut record = Record::intent(plan.owner.clone(), steps(call, &plan, ipam.as_ref()));
+    let mut record =
+        Record::intent(plan.owner.clone(), steps(call, &plan, &*vswitch, ipam.as_ref()));
     store.put(&record)?;
-    let made = make(call, &plan, ipam.as_ref(), previous).and_then(|result| {
+    let made = make(call, &plan, &*vswitch, ipam.as_ref(), previous).and_then(|result| {
         record.phase = Phase::Ready;
         record.result = Some(result.clone());
         store.put(&record)?;
@@ -86,16 +84,12 @@ fn previous_result(call: &Call) -> Result<CniResult, CniError> {
     previous.map_or_else(|| Ok(CniResult::default()), |it| CniResult::from_json(&Value::Object(it)))
 }
 
-fn steps(call: &Call, plan: &Plan, ipam: Option<&Ipam>) -> Vec<Step> {
-    let mut steps = vec![
-        Step::Directory { path: plan.dir.clone() },
-        Step::File { path: plan.socket.clone() },
-        Step::OvsPort {
-            db: ovs_db(call.conf()).to_owned(),
-            bridge: plan.bridge.clone(),
-            port: plan.port.clone(),
-        },
-    ];
+fn steps(call: &Call, plan: &Plan, vswitch: &dyn Vswitch, ipam: Option<&Ipam>) -> Vec<Step> {
+    let mut steps = vec![Step::Directory { path: plan.dir.clone() }];
+    if plan.netns.is_none() {
+        steps.push(Step::File { path: plan.socket.clone() });
+    }
+    steps.push(vswitch.step(plan));
     if let Some(ipam) = ipam {
         steps.push(Step::Ipam {
             plugin: ipam.name.clone(),
@@ -116,11 +110,12 @@ pub(super) fn data_file(plan: &Plan) -> PathBuf {
 fn make(
     call: &Call,
     plan: &Plan,
+    vswitch: &dyn Vswitch,
     ipam: Option<&Ipam>,
     previous: CniResult,
 ) -> Result<CniResult, CniError> {
     container::make_directory(&plan.dir, plan.access)?;
-    make_port(call, plan)?;
+    vswitch.add(plan)?;
     let mut result = previous;
     let interface = add_interfaces(&mut result, call, plan);
     let mut own = CniResult::default();
@@ -128,6 +123,7 @@ fn make(
     if let Some(ipam) = ipam {
         let addresses = ipam.take(call, plan)?;
         own.add_addresses(addresses.clone(), interface);
+        vswitch.address(plan, &own)?;
         result.add_addresses(addresses, interface);
     }
     container::write_data(&data_file(plan), call.conf(), plan, &own)?;
@@ -152,26 +148,4 @@ fn add_interfaces(result: &mut CniResult, call: &Call, plan: &Plan) -> usize {
         ..Interface::default()
     });
     result.interfaces.len() - 1
-}
-
-#[cfg(feature = "ovs")]
-fn make_port(call: &Call, plan: &Plan) -> Result<(), CniError> {
-    use crate::engines::ovs::{Database, PortSpec};
-    let mut database = Database::connect(ovs_db(call.conf()), ovs_timeout(call.conf()))?;
-    let number = database.add_port(&PortSpec::of(plan))?;
-    tracing::info!(port = plan.port, bridge = plan.bridge, number, "port made");
-    if plan.host_mode == Mode::Server {
-        let directory = match call.conf().ovs.run_dir.as_str() {
-            "" => database.vswitch()?.socket_dir,
-            given => PathBuf::from(given),
-        };
-        container::move_socket(&directory.join(&plan.port), &plan.socket, plan.access)?;
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "ovs"))]
-fn make_port(_: &Call, plan: &Plan) -> Result<(), CniError> {
-    let _ = Mode::Client;
-    Err(super::no_engine(plan.engine))
 }

@@ -3,6 +3,7 @@
 use super::Call;
 use super::add::data_file;
 use crate::conf::Mode;
+use crate::engines;
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
 use crate::plan::Plan;
@@ -26,7 +27,8 @@ pub(super) fn check(call: &Call) -> Result<(), CniError> {
     let previous = previous(call)?;
     found.extend(result_differences(&previous, &record));
     found.extend(file_differences(&plan));
-    found.extend(port_differences(call, &plan)?);
+    let told = record.result.clone().unwrap_or_default();
+    found.extend(engines::of(call.conf(), plan.engine)?.differences(&plan, &told)?);
     if !found.is_empty() {
         let msg = "the attachment is not as it was made";
         return Err(CniError::new(code::CHECK_FAILED, msg).with_details(found.join("; ")));
@@ -63,24 +65,11 @@ fn result_differences(previous: &CniResult, record: &Record) -> Vec<String> {
 
 fn file_differences(plan: &Plan) -> Vec<String> {
     let mut needed = vec![plan.dir.clone(), data_file(plan)];
-    if plan.host_mode == Mode::Server {
+    if plan.host_mode == Mode::Server && plan.netns.is_none() {
         needed.push(plan.socket.clone());
     }
     let missing = needed.iter().filter(|path| path.symlink_metadata().is_err());
     missing.map(|path| format!("{} is not there", path.display())).collect()
-}
-
-#[cfg(feature = "ovs")]
-fn port_differences(call: &Call, plan: &Plan) -> Result<Vec<String>, CniError> {
-    use crate::engines::ovs::{Database, PortSpec};
-    use crate::plan::{ovs_db, ovs_timeout};
-    let mut database = Database::connect(ovs_db(call.conf()), ovs_timeout(call.conf()))?;
-    Ok(database.differences(&PortSpec::of(plan))?)
-}
-
-#[cfg(not(feature = "ovs"))]
-fn port_differences(_: &Call, plan: &Plan) -> Result<Vec<String>, CniError> {
-    Err(super::no_engine(plan.engine))
 }
 
 fn check_ipam(call: &Call, record: &Record, previous: &CniResult) -> Result<(), CniError> {

@@ -2,17 +2,15 @@
 
 use super::Call;
 use super::undo::{Means, undo};
-use crate::conf::Engine;
+use crate::engines;
 use crate::error::CniError;
 use crate::ipam::{Attachment, Delegate};
-use crate::plan::{container_dir, ovs_timeout};
-use crate::state::{Exclusive, OldRecord, Owner, Store, remove_directory, remove_file};
+use crate::state::{Exclusive, OldRecord, Owner, Store};
 
 pub(super) fn del(call: &Call) -> Result<(), CniError> {
     let owner = Owner::new(&call.conf().name, &call.env.container_id, &call.env.if_name);
     let store = Store::open(&call.data_dir(), Exclusive::No)?;
-    let timeout = ovs_timeout(call.conf());
-    let means = Means { store: &store, path: &call.env.path, timeout };
+    let means = Means { store: &store, path: &call.env.path, conf: call.conf() };
     match store.get(&owner)? {
         Some(record) => undo(record, means),
         None => {
@@ -27,7 +25,8 @@ fn without_record(call: &Call, owner: &Owner) -> Result<(), CniError> {
     let mut errors = Vec::new();
     let (data_dir, id, if_name) = (call.data_dir(), &owner.container_id, &owner.if_name);
     if let Some(old) = OldRecord::read(&data_dir, id, if_name)? {
-        match remove_old(call, &old) {
+        let vswitch = engines::of(call.conf(), old.engine());
+        match vswitch.and_then(|vswitch| vswitch.remove_old(&old, &call.env)) {
             Ok(()) => OldRecord::remove(&data_dir, id, if_name)?,
             Err(error) => errors.push(error),
         }
@@ -41,24 +40,4 @@ fn without_record(call: &Call, owner: &Owner) -> Result<(), CniError> {
         errors.extend(given_back.err());
     }
     CniError::joined(errors).map_or(Ok(()), Err)
-}
-
-#[cfg(feature = "ovs")]
-fn remove_old(call: &Call, old: &OldRecord) -> Result<(), CniError> {
-    use crate::engines::ovs::Database;
-    use crate::plan::ovs_db;
-    let OldRecord::Ovs(old) = old else { return Err(super::no_engine(Engine::Vpp)) };
-    let mut database = Database::connect(ovs_db(call.conf()), ovs_timeout(call.conf()))?;
-    database.remove_port(&old.vhostname, &call.conf().host.bridge.bridge_name, None)?;
-    let dir = container_dir(call.conf(), Engine::Ovs, &call.env)?;
-    if crate::env::is_identifier(&old.vhostname) {
-        remove_file(&dir.join(&old.vhostname))?;
-    }
-    remove_directory(&dir)
-}
-
-#[cfg(not(feature = "ovs"))]
-fn remove_old(call: &Call, _: &OldRecord) -> Result<(), CniError> {
-    let _ = (container_dir(call.conf(), Engine::Ovs, &call.env), remove_directory, remove_file);
-    Err(super::no_engine(Engine::Ovs))
 }

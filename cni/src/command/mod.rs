@@ -4,8 +4,11 @@ mod add;
 mod check;
 mod del;
 mod gc;
+mod reconcile;
 mod status;
 mod undo;
+
+pub use reconcile::reconcile;
 
 use crate::conf::{DATA_DIR, NetConf, Parsed, parse};
 use crate::env::{CallEnv, Verb};
@@ -21,7 +24,8 @@ pub const ABOUT: &str = concat!(
     "userspace ",
     env!("CARGO_PKG_VERSION"),
     ": a CNI plugin for memif and vhost-user interfaces; CNI versions 0.1.0 to 1.1.0.\n",
-    "A container runtime runs it. `userspace schema` prints the schema of its configuration.\n"
+    "A container runtime runs it. `userspace schema` prints the schema of its configuration;\n",
+    "`userspace reconcile [DATADIR]` makes again what a restarted vswitch has lost.\n"
 );
 
 /// How a call ended.
@@ -150,9 +154,4 @@ fn check_netns(env: &CallEnv, must_exist: bool) -> Result<(), CniError> {
         return Err(CniError::new(code::BAD_NETNS, msg));
     }
     Ok(())
-}
-
-/// That the engine is not in this build, or does not exist yet.
-fn no_engine(engine: crate::conf::Engine) -> CniError {
-    CniError::refused("host.engine", format!("{engine:?}"), "this build has no such engine")
 }

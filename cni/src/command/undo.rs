@@ -1,12 +1,11 @@
 //! Taking away what a record names.
 
-#[cfg(feature = "ovs")]
-use crate::engines::ovs::Database;
+use crate::conf::NetConf;
+use crate::engines;
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
 use crate::state::{Owner, Phase, Record, Step, Store, remove_directory, remove_file};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// What undoing needs besides the record.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +14,8 @@ pub(super) struct Means<'a> {
     pub(super) store: &'a Store,
     /// Where delegates are.
     pub(super) path: &'a [PathBuf],
-    /// How long a vswitch may take.
-    pub(super) timeout: Duration,
+    /// How long vswitches may take.
+    pub(super) conf: &'a NetConf,
 }
 
 /// Undoes all steps, the last one first, whatever becomes of the others. The record goes when nothing
@@ -43,30 +42,12 @@ fn undo_step(step: &Step, owner: &Owner, means: Means<'_>) -> Result<(), CniErro
     match step {
         Step::Directory { path } => remove_directory(path),
         Step::File { path } => remove_file(path),
-        Step::OvsPort { db, bridge, port } => remove_port(db, bridge, port, owner, means.timeout),
+        Step::OvsPort { .. } | Step::VppPort { .. } => engines::undo(step, owner, means.conf),
         Step::Ipam { plugin, config, netns, args } => {
             let whose = Attachment { owner, netns, args };
             Delegate::find(plugin, means.path)?.del(whose, config)
         }
     }
-}
-
-#[cfg(feature = "ovs")]
-fn remove_port(
-    db: &str,
-    bridge: &str,
-    port: &str,
-    owner: &Owner,
-    timeout: Duration,
-) -> Result<(), CniError> {
-    let mut database = Database::connect(db, timeout)?;
-    Ok(database.remove_port(port, bridge, Some(owner))?)
-}
-
-#[cfg(not(feature = "ovs"))]
-fn remove_port(_: &str, _: &str, port: &str, _: &Owner, _: Duration) -> Result<(), CniError> {
-    let msg = format!("port {port} is on Open vSwitch, which this build cannot reach");
-    Err(CniError::new(code::VSWITCH, msg))
 }
 
 /// A record that ADD finds: what an earlier ADD or DEL left, or an attachment that is there.

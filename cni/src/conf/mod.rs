@@ -14,6 +14,7 @@ pub use side::{
 };
 pub use vhostuser::OldVhost;
 
+use crate::state::Owner;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -158,6 +159,14 @@ pub struct Ipam {
 /// A text that is not shown.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Secret(pub String);
+
+impl Attachment {
+    /// Whether it is the attachment of `owner`.
+    #[must_use]
+    pub fn is(&self, owner: &Owner) -> bool {
+        self.container_id == owner.container_id && self.if_name == owner.if_name
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,8 @@ use nix::unistd::Group;
 const MTU_MIN: u32 = 68;
 const MTU_MAX: u32 = 65_535;
 const VLAN_MAX: u16 = 4094;
-const SECRET_MAX: usize = 24;
+/// VPP takes one byte less than the protocol has.
+const SECRET_MAX: usize = 23;
 /// Longest name of a bridge: it is that of a network device as well.
 const BRIDGE_NAME_MAX: usize = 15;
 
@@ -20,7 +21,7 @@ pub(super) fn all(conf: &NetConf) -> Result<(Engine, IfType), CniError> {
     let iftype = host.iftype.ok_or_else(|| CniError::refused("host.iftype", "", "missing"))?;
     match engine {
         Engine::Ovs => ovs(conf, iftype)?,
-        Engine::Vpp => vpp(host)?,
+        Engine::Vpp => vpp(conf)?,
     }
     if iftype == IfType::Memif {
         memif(host)?;
@@ -71,7 +72,8 @@ fn vpp_only(host: &Side) -> Result<(), CniError> {
     Ok(())
 }
 
-fn vpp(host: &Side) -> Result<(), CniError> {
+fn vpp(conf: &NetConf) -> Result<(), CniError> {
+    let host = &conf.host;
     match host.net_type {
         NetType::Bridge => {
             let bridge = &host.bridge;
@@ -96,8 +98,24 @@ fn vpp(host: &Side) -> Result<(), CniError> {
             Err(CniError::refused("host.netType", format!("{other:?}"), reason))
         }
     }?;
+    if !super::vpp_api(conf).is_absolute() {
+        return Err(CniError::refused("vpp.api", &conf.vpp.api, "not an absolute path"));
+    }
+    not_on_vpp(host)
+}
+
+fn not_on_vpp(host: &Side) -> Result<(), CniError> {
     if host.ingress_rate.is_some() {
         return Err(CniError::refused("host.ingressRate", "", "only Open vSwitch has this"));
+    }
+    let (vlan, trunk) = (host.bridge.vlan_id, &host.bridge.trunk);
+    if vlan != 0 || !trunk.is_empty() {
+        let reason = "a bridge domain of VPP does not keep VLANs apart: give each one of its own";
+        return Err(CniError::refused("host.bridge.vlanId", vlan, reason));
+    }
+    if host.rx_mode.is_some() || !host.rx_placement.is_empty() {
+        let reason = "VPP forgets it whenever the other end connects: set it afterwards";
+        return Err(CniError::refused("host.rxMode", format!("{:?}", host.rx_mode), reason));
     }
     Ok(())
 }
@@ -109,6 +127,12 @@ fn memif(host: &Side) -> Result<(), CniError> {
     }
     if memif.mode == Some(MemifMode::Ip) && host.net_type == NetType::Bridge {
         return Err(CniError::refused("host.memif.mode", "ip", "a bridge takes Ethernet only"));
+    }
+    let socket = &host.socket;
+    let shared = socket.uid.or(socket.gid).is_some() || !socket.mode.is_empty();
+    if memif.abstract_socket && (shared || !host.vhost.group.is_empty()) {
+        let reason = "an abstract socket has neither owner nor permissions";
+        return Err(CniError::refused("host.memif.abstract", true, reason));
     }
     if memif.secret.0.len() > SECRET_MAX {
         let reason = format!("longer than {SECRET_MAX} bytes");

@@ -1,6 +1,6 @@
 //! Directories and sockets.
 
-use crate::conf::{Engine, IfType, NetConf, Side};
+use crate::conf::{Engine, IfType, NetConf};
 use crate::env::CallEnv;
 use crate::error::CniError;
 use std::path::{Component, Path, PathBuf};
@@ -30,22 +30,29 @@ pub fn container_dir(conf: &NetConf, engine: Engine, env: &CallEnv) -> Result<Pa
     Ok(base.join(of_container))
 }
 
-/// Path of the socket.
-pub(super) fn socket(
-    dir: &Path,
+/// Path of the socket of an interface.
+///
+/// # Errors
+/// Code 7 when it is too long, or no file in the container's directory.
+pub fn socket_path(
+    conf: &NetConf,
+    engine: Engine,
     iftype: IfType,
-    host: &Side,
-    port: &str,
+    env: &CallEnv,
 ) -> Result<PathBuf, CniError> {
+    let (dir, host, port) = (container_dir(conf, engine, env)?, &conf.host, super::port_name(env));
     let (key, given) = match iftype {
         IfType::Memif => ("host.memif.socketfile", &host.memif.socketfile),
         IfType::Vhostuser => ("host.vhost.socketfile", &host.vhost.socketfile),
     };
     let file = match (given.as_str(), iftype) {
         ("", IfType::Memif) => format!("memif-{port}.sock"),
-        ("", IfType::Vhostuser) => port.to_owned(),
+        ("", IfType::Vhostuser) => port,
         (name, _) => file_name(key, name)?,
     };
+    if super::is_abstract(conf) {
+        return abstract_name(&file, &env.netns);
+    }
     let path = dir.join(file);
     let len = path.as_os_str().len();
     if len > SOCKET_PATH_MAX {
@@ -57,6 +64,19 @@ pub(super) fn socket(
         return Err(CniError::refused(key, dir.display(), reason));
     }
     Ok(path)
+}
+
+/// Name of an abstract socket. VPP takes it with the namespace behind a comma.
+fn abstract_name(name: &str, netns: &str) -> Result<PathBuf, CniError> {
+    if name.contains(',') || name.len() >= SOCKET_PATH_MAX {
+        let reason = "not the name of an abstract socket";
+        return Err(CniError::refused("host.memif.socketfile", name, reason));
+    }
+    if netns.contains(',') {
+        let reason = "its path has a comma, and so cannot be given to VPP";
+        return Err(CniError::refused("CNI_NETNS", netns, reason));
+    }
+    Ok(PathBuf::from(format!("@{name}")))
 }
 
 fn file_name(key: &str, name: &str) -> Result<String, CniError> {

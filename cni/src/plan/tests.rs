@@ -82,7 +82,21 @@ fn impossible_combinations_are_code_7_naming_the_key() {
         ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "0"}}}))),
         ("host.memif.mode", vpp(json!({"host": {"memif": {"mode": "ip"}}}))),
         ("host.memif.ringSize", vpp(json!({"host": {"memif": {"ringSize": 1000}}}))),
-        ("host.memif.secret", vpp(json!({"host": {"memif": {"secret": "s".repeat(25)}}}))),
+        ("host.memif.secret", vpp(json!({"host": {"memif": {"secret": "s".repeat(24)}}}))),
+        (
+            "host.memif.abstract",
+            vpp(json!({"host": {"memif": {"abstract": true}, "socket": {"uid": 1}}})),
+        ),
+        (
+            "host.memif.socketfile",
+            vpp(json!({"host": {"memif": {"abstract": true, "socketfile": "a,b"}}})),
+        ),
+        ("host.bridge.vlanId", vpp(json!({"host": {"bridge": {"vlanId": 7}}}))),
+        ("host.bridge.vlanId", vpp(json!({"host": {"bridge": {"trunk": [7]}}}))),
+        ("host.rxMode", vpp(json!({"host": {"rxMode": "interrupt"}}))),
+        ("host.rxMode", vpp(json!({"host": {"rxPlacement": [{"queue": 0, "worker": 0}]}}))),
+        ("host.ingressRate", vpp(json!({"host": {"ingressRate": 1}}))),
+        ("vpp.api", vpp(json!({"vpp": {"api": "api.sock"}}))),
         ("host.memif.role", vpp(json!({"host": {"memif": {"role": null}}}))),
     ];
     for (key, change) in cases {

@@ -81,6 +81,8 @@ pub enum Phase {
     Ready,
     /// Something is being taken away.
     Deleting,
+    /// What the vswitch has lost is being made again.
+    Restoring,
 }
 
 /// Something that may have to be undone.
@@ -105,6 +107,19 @@ pub enum Step {
         bridge: String,
         /// Name of the port.
         port: String,
+    },
+    /// An interface on VPP, its memif socket, and its bridge domain when it is ours and empty.
+    VppPort {
+        /// Socket of the API.
+        api: PathBuf,
+        /// Path of the interface's socket.
+        socket: PathBuf,
+        /// Number of the bridge domain, if the interface is on one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<u32>,
+        /// The interface as it is made, in the engine's words; to make it again.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        port: Value,
     },
     /// Addresses from a delegate.
     Ipam {

@@ -1,6 +1,7 @@
 //! Records of the plugin that this one replaces: `<dataDir>/data/local-<id>-<ifname>.json`.
 
 use super::files::remove;
+use crate::conf::Engine;
 use crate::env::short_id;
 use crate::error::{CniError, code};
 use serde::Deserialize;
@@ -39,6 +40,15 @@ pub struct OldOvsRecord {
 }
 
 impl OldRecord {
+    /// The vswitch that it is about.
+    #[must_use]
+    pub const fn engine(&self) -> Engine {
+        match self {
+            Self::Vpp { .. } => Engine::Vpp,
+            Self::Ovs(_) => Engine::Ovs,
+        }
+    }
+
     /// Reads the record of an attachment. `None`: there is none.
     ///
     /// # Errors

@@ -86,6 +86,23 @@ impl Store {
         Ok(())
     }
 
+    /// All attachments, by the names of their records.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub fn all_owners(&self) -> Result<Vec<Owner>, CniError> {
+        let entries =
+            fs::read_dir(&self.directory).map_err(|e| CniError::io("list", &self.directory, &e))?;
+        let mut networks: Vec<String> = entries
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        networks.sort();
+        let owners: Result<Vec<_>, _> = networks.iter().map(|name| self.owners(name)).collect();
+        Ok(owners?.concat())
+    }
+
     /// All attachments of a network, by the names of their records.
     ///
     /// # Errors
@@ -184,9 +201,11 @@ mod tests {
             store.put(&record(network, container)).unwrap();
         }
         fs::write(directory.path().join("records/a/.1:net1.json.77"), "{").unwrap();
-        let ids: Vec<String> =
-            store.owners("a").unwrap().into_iter().map(|owner| owner.container_id).collect();
-        assert_eq!(ids, ["1", "2"]);
+        let ids = |owners: Vec<Owner>| -> Vec<String> {
+            owners.into_iter().map(|owner| owner.container_id).collect()
+        };
+        assert_eq!(ids(store.owners("a").unwrap()), ["1", "2"]);
+        assert_eq!(ids(store.all_owners().unwrap()), ["1", "2", "3"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Where Debian keeps other plugins.
 pub(crate) const PLUGINS: &str = "/usr/lib/cni";
@@ -16,6 +16,25 @@ pub(crate) struct Runtime {
     pub(crate) base: PathBuf,
     pub(crate) container: String,
     pub(crate) conf: Value,
+    /// The container's namespace, when it matters.
+    pub(crate) netns: Option<PathBuf>,
+}
+
+/// A call that goes on.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Kills the plugin, and the delegate that it may be running.
+    pub(crate) fn kill(mut self) {
+        let group = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        // It may have ended already.
+        let _ = killpg(group, Signal::SIGKILL);
+        self.0.wait().unwrap();
+    }
 }
 
 /// What the plugin said.
@@ -54,7 +73,7 @@ impl Runtime {
             "ovs": {"db": db, "timeoutMs": 15000},
             "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge"},
         });
-        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf }
+        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf, netns: None }
     }
 
     /// Adds addresses from Debian's host-local.
@@ -73,11 +92,22 @@ impl Runtime {
 
     /// Begins a verb and kills it after a while, together with the delegate that it may be running.
     pub(crate) fn killed_after(&self, verb: &str, delay: std::time::Duration) {
-        let netns = self.base.join("netns");
-        std::fs::write(&netns, "").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
-            .env_clear()
-            .env("CNI_COMMAND", verb)
+        let call = self.begin(verb);
+        std::thread::sleep(delay);
+        call.kill();
+    }
+
+    /// Begins a verb, or `reconcile`; what it says goes nowhere.
+    pub(crate) fn begin(&self, verb: &str) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+        command.env_clear();
+        if verb == "reconcile" {
+            command.arg(verb).arg(self.base.join("data"));
+        } else {
+            command.env("CNI_COMMAND", verb);
+        }
+        let netns = self.netns();
+        let mut child = command
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_IFNAME", "net1")
             .env("CNI_NETNS", netns)
@@ -88,18 +118,13 @@ impl Runtime {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes()).unwrap();
-        std::thread::sleep(delay);
-        let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        // It may have ended already.
-        let _ = killpg(group, Signal::SIGKILL);
-        child.wait().unwrap();
+        // It may end without having read.
+        let _ = child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes());
+        Running(child)
     }
 
     pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
-        // Any file that is not our own namespace serves: nothing enters it.
-        let netns = self.base.join("netns");
-        std::fs::write(&netns, "").unwrap();
+        let netns = self.netns();
         plugin(
             &[
                 ("CNI_COMMAND", verb),
@@ -110,6 +135,15 @@ impl Runtime {
             ],
             &conf.to_string(),
         )
+    }
+
+    /// Any file that is not our own namespace serves when nothing enters it.
+    fn netns(&self) -> PathBuf {
+        self.netns.clone().unwrap_or_else(|| {
+            let netns = self.base.join("netns");
+            std::fs::write(&netns, "").unwrap();
+            netns
+        })
     }
 
     /// The container's directory.
@@ -135,6 +169,17 @@ impl Runtime {
         };
         found.retain(kept);
         found
+    }
+}
+
+/// Runs the plugin as a command of its own.
+pub(crate) fn userspace(arguments: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+    let output = command.env_clear().args(arguments).stdin(Stdio::null()).output().unwrap();
+    Answer {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What tests of this crate share: databases of Open vSwitch of their own, and a stand-in for the
-//! vswitch.
+//! What tests of this crate share: databases of Open vSwitch of their own and a stand-in for the
+//! vswitch; VPPs, real and fake.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
@@ -10,6 +10,8 @@ pub(crate) mod vswitch;
 
 #[cfg(feature = "ovs")]
 pub(crate) mod ovsdb;
+#[cfg(feature = "vpp")]
+pub(crate) mod vpp;
 
 use std::time::{Duration, Instant};
 

@@ -7,17 +7,20 @@
 //! | [`rows`] | how the database writes sets, maps and references |
 //! | [`database`] | transactions; waiting until the vswitch has applied one |
 //! | [`port`] | ports and their bridges: made, removed, checked, listed |
+//! | `engine` | what the verbs ask, in these terms |
 //!
 //! Spec: RFC 7047; ovs-vswitchd.conf.db(5)
 
 pub mod address;
 pub mod database;
+mod engine;
 pub mod port;
 pub mod rows;
 pub mod rpc;
 
 pub use address::Address;
 pub use database::Database;
+pub use engine::{OpenVswitch, undo};
 pub use port::PortSpec;
 
 use crate::error::{CniError, code};

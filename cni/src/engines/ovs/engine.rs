@@ -1,0 +1,116 @@
+//! Open vSwitch as the verbs know it.
+
+use super::port::kind;
+use super::{Database, OvsError, PortSpec};
+use crate::conf::{Attachment, Engine, Mode, NetConf};
+use crate::container;
+use crate::engines::Vswitch;
+use crate::env::{CallEnv, is_identifier};
+use crate::error::{CniError, code};
+use crate::plan::{Plan, container_dir, ovs_db, ovs_timeout};
+use crate::result::CniResult;
+use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
+use std::path::PathBuf;
+
+/// The Open vSwitch of a network.
+#[derive(Debug)]
+pub struct OpenVswitch<'a> {
+    conf: &'a NetConf,
+}
+
+/// Removes a port.
+///
+/// # Errors
+/// When the database cannot be reached or refuses.
+pub fn undo(
+    db: &str,
+    bridge: &str,
+    port: &str,
+    owner: &Owner,
+    conf: &NetConf,
+) -> Result<(), CniError> {
+    let mut database = Database::connect(db, ovs_timeout(conf))?;
+    Ok(database.remove_port(port, bridge, Some(owner))?)
+}
+
+impl<'a> OpenVswitch<'a> {
+    /// The one that a configuration names.
+    #[must_use]
+    pub const fn new(conf: &'a NetConf) -> Self {
+        Self { conf }
+    }
+
+    fn connect(&self) -> Result<Database, OvsError> {
+        Database::connect(ovs_db(self.conf), ovs_timeout(self.conf))
+    }
+}
+
+impl Vswitch for OpenVswitch<'_> {
+    fn step(&self, plan: &Plan) -> Step {
+        Step::OvsPort {
+            db: ovs_db(self.conf).to_owned(),
+            bridge: plan.bridge.clone(),
+            port: plan.port.clone(),
+        }
+    }
+
+    fn add(&self, plan: &Plan) -> Result<(), CniError> {
+        let mut database = self.connect()?;
+        let number = database.add_port(&PortSpec::of(plan))?;
+        tracing::info!(port = plan.port, bridge = plan.bridge, number, "port made");
+        if plan.host_mode == Mode::Server {
+            let directory = match self.conf.ovs.run_dir.as_str() {
+                "" => database.vswitch()?.socket_dir,
+                given => PathBuf::from(given),
+            };
+            container::move_socket(&directory.join(&plan.port), &plan.socket, plan.access)?;
+        }
+        Ok(())
+    }
+
+    /// A port is always on a bridge, and has no addresses.
+    fn address(&self, _: &Plan, _: &CniResult) -> Result<(), CniError> {
+        Ok(())
+    }
+
+    fn differences(&self, plan: &Plan, _: &CniResult) -> Result<Vec<String>, CniError> {
+        Ok(self.connect()?.differences(&PortSpec::of(plan))?)
+    }
+
+    fn collect(&self, network: &str, keep: &[Attachment]) -> Result<(), CniError> {
+        let mut database = self.connect()?;
+        for port in database.ports_of(network)? {
+            if !keep.iter().any(|it| it.is(&port.owner)) {
+                database.remove_port(&port.name, &port.bridge, Some(&port.owner))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Result<(), CniError> {
+        let mut database = self.connect()?;
+        // A vswitch that has gone leaves its last words in the database: have it answer.
+        database.apply(Vec::new())?;
+        let vswitch = database.vswitch()?;
+        let needed = kind(self.conf.host.vhost.mode.unwrap_or(Mode::Client));
+        let reason = if !vswitch.dpdk {
+            "DPDK is not initialised (other_config:dpdk-init)".to_owned()
+        } else if !vswitch.iface_types.iter().any(|it| it == needed) {
+            format!("ovs-vswitchd {} has no interfaces of type {needed}", vswitch.release)
+        } else {
+            return Ok(());
+        };
+        Err(CniError::new(code::NOT_AVAILABLE, "Open vSwitch").with_details(reason))
+    }
+
+    fn remove_old(&self, old: &OldRecord, env: &CallEnv) -> Result<(), CniError> {
+        let OldRecord::Ovs(old) = old else { return Ok(()) };
+        let bridge = &self.conf.host.bridge.bridge_name;
+        self.connect()?.remove_port(&old.vhostname, bridge, None)?;
+        let dir = container_dir(self.conf, Engine::Ovs, env)?;
+        if is_identifier(&old.vhostname) {
+            remove_file(&dir.join(&old.vhostname))?;
+        }
+        remove_directory(&dir)
+    }
+}

@@ -1,0 +1,155 @@
+//! Interfaces of containers, and the bridge domains that they are on.
+//!
+//! An interface is known by its tag. That of a memif comes after the memif: what was made and not yet
+//! marked is known by its socket, whose path nobody else has.
+//!
+//! A bridge domain that is missing is made, and removed only if we made it and no interface is on it.
+
+mod add;
+mod check;
+mod remove;
+mod view;
+
+use super::interface::Address;
+use super::memif::{MemifMode, NewMemif};
+use crate::conf::{IfType, MemifMode as Mode, Mode as Role, NetType};
+use crate::engines::MARK;
+use crate::plan::{Access, Plan};
+use crate::result::CniResult;
+use crate::state::Owner;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Number of the only interface on a socket.
+const MEMIF_ID: u32 = 0;
+const RING_SIZE: u32 = 1024;
+const BUFFER_SIZE: u16 = 2048;
+
+/// Mark of bridge domains that we made.
+const BRIDGE_TAG: &str = MARK;
+
+/// An interface as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortSpec {
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it is.
+    pub kind: Kind,
+    /// Its socket; an abstract one is `@` and its name.
+    pub socket: PathBuf,
+    /// Network namespace of an abstract socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Number of its bridge domain, if it is on one.
+    pub bridge: Option<u32>,
+    /// Largest packet, in bytes.
+    pub mtu: Option<u32>,
+    /// Whether it has the gateways of the container's networks.
+    pub routed: bool,
+    /// Who may use the socket, when VPP makes it.
+    pub access: Access,
+}
+
+/// What an interface is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// memif.
+    Memif(NewMemif),
+    /// vhost-user.
+    Vhost {
+        /// Whether VPP listens.
+        server: bool,
+    },
+}
+
+impl PortSpec {
+    /// The interface that a plan asks for.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let server = plan.host_mode == Role::Server;
+        let kind = match plan.iftype {
+            IfType::Memif => Kind::Memif(memif(plan, server)),
+            IfType::Vhostuser => Kind::Vhost { server },
+        };
+        Self {
+            owner: plan.owner.clone(),
+            kind,
+            socket: plan.socket.clone(),
+            netns: plan.netns.clone(),
+            bridge: bridge_of(plan),
+            mtu: plan.mtu,
+            routed: plan.net_type == NetType::Interface,
+            access: plan.access,
+        }
+    }
+
+    /// Whether VPP makes a file of the socket.
+    #[must_use]
+    pub const fn makes_file(&self) -> bool {
+        match &self.kind {
+            Kind::Memif(memif) => memif.server && self.netns.is_none(),
+            Kind::Vhost { server } => *server,
+        }
+    }
+
+    /// VPP's end of the container's networks: their gateways. A network without one needs none.
+    #[must_use]
+    pub fn addresses(&self, result: &CniResult) -> Vec<Address> {
+        let ours = |number: usize| {
+            let interface = result.interfaces.get(number);
+            interface.is_some_and(|interface| self.socket == Path::new(&interface.socket_path))
+        };
+        let gateways = result.ips.iter().filter_map(|ip| {
+            ip.interface.filter(|number| ours(*number))?;
+            let address: Address = ip.address.parse().ok()?;
+            Some(Address { ip: ip.gateway.parse().ok()?, ..address })
+        });
+        gateways.filter(|_| self.routed).collect()
+    }
+
+    const fn iftype(&self) -> IfType {
+        match self.kind {
+            Kind::Memif(_) => IfType::Memif,
+            Kind::Vhost { .. } => IfType::Vhostuser,
+        }
+    }
+
+    /// The socket in VPP's words.
+    #[must_use]
+    pub fn socket_name(&self) -> String {
+        let path = self.socket.display().to_string();
+        match &self.netns {
+            Some(netns) => {
+                let name = path.strip_prefix('@').unwrap_or(&path);
+                format!("abstract:{name},netns_name={netns}")
+            }
+            None => path,
+        }
+    }
+}
+
+/// Number of the bridge domain that a plan names.
+fn bridge_of(plan: &Plan) -> Option<u32> {
+    plan.bridge.parse().ok().filter(|_| plan.net_type == NetType::Bridge)
+}
+
+fn memif(plan: &Plan, server: bool) -> NewMemif {
+    let given = &plan.memif;
+    let mode = match given.mode {
+        None | Some(Mode::Ethernet) => MemifMode::Ethernet,
+        Some(Mode::Ip) => MemifMode::Ip,
+        Some(Mode::InjectPunt) => MemifMode::PuntInject,
+    };
+    NewMemif {
+        server,
+        mode,
+        rx_queues: given.rx_queues.unwrap_or(1),
+        tx_queues: given.tx_queues.unwrap_or(1),
+        id: MEMIF_ID,
+        ring_size: given.ring_size.unwrap_or(RING_SIZE),
+        buffer_size: given.buffer_size.unwrap_or(BUFFER_SIZE),
+        secret: given.secret.clone(),
+    }
+}

@@ -1,0 +1,117 @@
+//! Making an interface.
+
+use super::super::interface::Address;
+use super::super::message::{
+    BRIDGE, INTERFACE_DUMP, MEMIF_CREATE, MEMIF_CREATE_V2, MEMIF_DELETE, MEMIF_DUMP, MEMIF_SOCKET,
+    MEMIF_SOCKET_DUMP, MEMIF_SOCKET_V2, SET_ADDRESS, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_TAG,
+    VHOST_CREATE, VHOST_CREATE_V2, VHOST_DELETE, VHOST_DUMP,
+};
+use super::super::message::{BRIDGE_DUMP, Exchange};
+use super::super::tag::tag_of;
+use super::super::vhost::NewVhost;
+use super::super::{Session, VppError};
+use super::view::View;
+use super::{BRIDGE_TAG, Kind, PortSpec};
+use crate::conf::IfType;
+use crate::state::Owner;
+
+/// What is asked about every interface.
+const COMMON: [Exchange; 7] =
+    [INTERFACE_DUMP, BRIDGE, BRIDGE_DUMP, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_ADDRESS];
+
+impl Session {
+    /// Whether VPP knows everything that interfaces of a kind need, on an abstract socket or not.
+    ///
+    /// # Errors
+    /// [`VppError::Missing`], [`VppError::UnknownCrc`]
+    pub fn can_make(&self, iftype: IfType, abstract_socket: bool) -> Result<(), VppError> {
+        self.require(&COMMON)?;
+        if abstract_socket {
+            // The first version has no room for the name of a namespace.
+            self.require(&[MEMIF_SOCKET_V2])?;
+        }
+        match iftype {
+            IfType::Memif => {
+                let newest = [
+                    self.newest(&[MEMIF_SOCKET_V2, MEMIF_SOCKET]),
+                    self.newest(&[MEMIF_CREATE_V2, MEMIF_CREATE]),
+                ];
+                self.require(&newest)?;
+                self.require(&[MEMIF_SOCKET_DUMP, MEMIF_DUMP, MEMIF_DELETE, SET_TAG])
+            }
+            IfType::Vhostuser => {
+                self.require(&[self.newest(&[VHOST_CREATE_V2, VHOST_CREATE])])?;
+                self.require(&[VHOST_DUMP, VHOST_DELETE])
+            }
+        }
+    }
+
+    /// Makes an interface, marked, on its bridge domain, switched on. What a failure leaves is what
+    /// [`Session::remove_port`] removes.
+    ///
+    /// # Errors
+    /// [`VppError::Foreign`]: the socket is somebody else's; those of the connection.
+    pub fn add_port(&mut self, port: &PortSpec) -> Result<(), VppError> {
+        self.can_make(port.iftype(), port.netns.is_some())?;
+        let view = self.view()?;
+        let (file, tag) = (port.socket_name(), tag_of(&port.owner));
+        let foreign = |tagged: &str| tagged != tag && !tagged.is_empty();
+        if let Some(user) = view.users.iter().find(|it| it.is_on(&file) && foreign(&it.tag)) {
+            return Err(VppError::Foreign { name: user.name.clone() });
+        }
+        // What an ADD that was killed has left.
+        self.remove_leftovers(&view, &port.owner, &file)?;
+        let sw_if_index = self.create(port, &view)?;
+        if let Some(mtu) = port.mtu {
+            self.set_mtu(sw_if_index, mtu)?;
+        }
+        if let Some(bridge) = port.bridge {
+            self.add_bridge(bridge, BRIDGE_TAG)?;
+            self.join_bridge(sw_if_index, bridge)?;
+        }
+        self.set_up(sw_if_index)?;
+        tracing::info!(sw_if_index, socket = file, bridge = port.bridge, "interface made");
+        Ok(())
+    }
+
+    /// Whether the interface of an attachment is there.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn has_port(&mut self, owner: &Owner) -> Result<bool, VppError> {
+        let tag = tag_of(owner);
+        Ok(self.interfaces()?.iter().any(|interface| interface.tag == tag))
+    }
+
+    /// Gives the interface of an attachment addresses.
+    ///
+    /// # Errors
+    /// [`VppError::Vanished`] when it is gone; those of the connection.
+    pub fn address_port(&mut self, port: &PortSpec, all: &[Address]) -> Result<(), VppError> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let tag = tag_of(&port.owner);
+        let found = self.interfaces()?.into_iter().find(|interface| interface.tag == tag);
+        let Some(interface) = found else {
+            return Err(VppError::Vanished { what: "the interface".to_owned() });
+        };
+        all.iter().try_for_each(|address| self.add_address(interface.sw_if_index, *address))
+    }
+
+    fn create(&mut self, port: &PortSpec, view: &View) -> Result<u32, VppError> {
+        let (file, tag) = (port.socket_name(), tag_of(&port.owner));
+        match &port.kind {
+            Kind::Memif(memif) => {
+                let taken: Vec<u32> = view.sockets.iter().map(|socket| socket.id).collect();
+                let socket = self.add_memif_socket(&file, &taken)?;
+                let sw_if_index = self.create_memif(socket, memif)?;
+                self.set_tag(sw_if_index, &tag)?;
+                Ok(sw_if_index)
+            }
+            Kind::Vhost { server } => {
+                self.create_vhost(&NewVhost { server: *server, file: &file, tag: &tag })
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Comparing interfaces with what they should be.
+
+use super::super::interface::{Address, Interface};
+use super::super::memif::is_same_file;
+use super::super::tag::tag_of;
+use super::super::{Session, VppError};
+use super::{Kind, PortSpec};
+
+impl Session {
+    /// Says what of an interface is not as it should be; nothing when all is well.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn differences(
+        &mut self,
+        port: &PortSpec,
+        addresses: &[Address],
+    ) -> Result<Vec<String>, VppError> {
+        let tag = tag_of(&port.owner);
+        let Some(interface) = self.interfaces()?.into_iter().find(|it| it.tag == tag) else {
+            return Ok(vec![format!("VPP has no interface with tag {tag}")]);
+        };
+        let mut found = common_differences(port, &interface);
+        found.extend(match &port.kind {
+            Kind::Memif(_) => self.memif_differences(port, interface.sw_if_index)?,
+            Kind::Vhost { server } => self.vhost_differences(port, *server, &interface)?,
+        });
+        found.extend(self.bridge_differences(port, interface.sw_if_index)?);
+        if !addresses.is_empty() {
+            let there = self.addresses(interface.sw_if_index)?;
+            let missing = addresses.iter().filter(|address| !there.contains(address));
+            found.extend(missing.map(|address| format!("address {address} is not there")));
+        }
+        Ok(found)
+    }
+
+    fn memif_differences(&mut self, port: &PortSpec, index: u32) -> Result<Vec<String>, VppError> {
+        let Kind::Memif(wanted) = &port.kind else { return Ok(Vec::new()) };
+        let Some(memif) = self.memifs()?.into_iter().find(|it| it.sw_if_index == index) else {
+            return Ok(vec!["the interface is no memif".to_owned()]);
+        };
+        let sockets = self.memif_sockets()?;
+        let file = sockets.into_iter().find(|socket| socket.id == memif.socket);
+        let mut found = file_difference(port, &file.map(|it| it.file).unwrap_or_default());
+        if memif.id != wanted.id {
+            found.push(format!("its memif ID is {}, not {}", memif.id, wanted.id));
+        }
+        if memif.server != wanted.server {
+            found.push("its memif role is the other one".to_owned());
+        }
+        if memif.mode != wanted.mode as u32 {
+            found.push(format!("its memif mode is {}, not {:?}", memif.mode, wanted.mode));
+        }
+        Ok(found)
+    }
+
+    fn vhost_differences(
+        &mut self,
+        port: &PortSpec,
+        server: bool,
+        interface: &Interface,
+    ) -> Result<Vec<String>, VppError> {
+        let index = interface.sw_if_index;
+        let Some(vhost) = self.vhosts()?.into_iter().find(|it| it.sw_if_index == index) else {
+            return Ok(vec!["the interface is no vhost-user one".to_owned()]);
+        };
+        let mut found = file_difference(port, &vhost.file);
+        if vhost.server != server {
+            found.push("the other end should listen on its socket".to_owned());
+        }
+        Ok(found)
+    }
+
+    fn bridge_differences(&mut self, port: &PortSpec, index: u32) -> Result<Vec<String>, VppError> {
+        let bridges = self.bridges()?;
+        let on = bridges.iter().find(|bridge| bridge.members.contains(&index)).map(|it| it.id);
+        if on == port.bridge {
+            return Ok(Vec::new());
+        }
+        let name = |id: Option<u32>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        Ok(vec![format!("its bridge domain is {}, not {}", name(on), name(port.bridge))])
+    }
+}
+
+fn common_differences(port: &PortSpec, interface: &Interface) -> Vec<String> {
+    let mut found = Vec::new();
+    if !interface.up {
+        found.push(format!("interface {} is switched off", interface.name));
+    }
+    if let Some(mtu) = port.mtu.filter(|mtu| *mtu != interface.mtu) {
+        found.push(format!("its MTU is {}, not {mtu}", interface.mtu));
+    }
+    found
+}
+
+fn file_difference(port: &PortSpec, file: &str) -> Vec<String> {
+    let wanted = port.socket_name();
+    if is_same_file(file, &wanted) {
+        Vec::new()
+    } else {
+        vec![format!("its socket is `{file}`, not {wanted}")]
+    }
+}

@@ -1,0 +1,124 @@
+//! The plugin from ADD to GC on a real VPP (verified with 26.10-rc0), where `RINGPORT_VPP` names one:
+//! `RINGPORT_VPP/bin/vpp` with the plugins memif and vhost.
+
+#![cfg(feature = "vpp")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod support;
+
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use support::call::PLUGINS;
+use support::until;
+use support::vpp::lab::Lab;
+use support::vpp::real::RealVpp;
+use support::vpp::recording::{Connection, format};
+use support::vpp::scenarios::vpp_scenarios;
+use support::vpp::transcripts;
+
+vpp_scenarios! { Lab::real:
+    memif_on_a_bridge_domain_comes_and_goes,
+    abstract_socket_is_in_the_namespace_of_the_container,
+    memif_client_in_ip_mode_needs_no_bridge_domain,
+    vhost_user_of_both_modes_comes_and_goes,
+    vpp_has_the_gateways_of_routed_containers,
+    second_container_of_a_routed_subnet_is_refused_and_leaves_nothing,
+    failed_ipam_leaves_nothing,
+    bridge_domain_of_an_administrator_stays,
+    bridge_domain_goes_with_its_last_interface,
+    socket_of_somebody_else_is_refused_untouched,
+    what_others_made_stays,
+    check_tells_what_is_not_as_it_was_made,
+    gc_keeps_what_is_named_and_collects_records_and_interfaces,
+    record_of_the_plugin_before_us_is_read_and_its_memif_removed,
+    del_after_a_restart_of_vpp_removes_what_is_left,
+    del_and_gc_succeed_when_vpp_has_ended_and_others_say_so,
+    reconcile_makes_again_what_a_restarted_vpp_has_lost,
+    reconcile_killed_at_any_request_is_finished_by_the_next_one,
+    reconcile_leaves_what_is_there_and_tells_what_is_different,
+    status_is_good,
+    many_containers_at_once_leave_nothing,
+    add_killed_at_any_request_is_collected_by_del_and_by_gc,
+    del_killed_at_any_request_is_finished_by_the_next_one,
+    add_and_del_killed_at_any_moment_leave_nothing,
+}
+
+/// Nobody needs to know where that VPP was built.
+fn without_build_directory(mut connections: Vec<Connection>) -> Vec<Connection> {
+    let frames = connections.iter_mut().flat_map(|connection| &mut connection.frames);
+    for frame in frames.filter(|frame| frame.name.starts_with("show_version_reply")) {
+        frame.body[106..].fill(0);
+    }
+    connections
+}
+
+/// With `RINGPORT_VPP_RECORD=DIR`: writes down what the plugin and VPP say to each other, for the tests
+/// without a VPP. Without it: the conversations end well.
+#[test]
+fn recorded_conversations_go_as_they_did() {
+    let record = std::env::var_os("RINGPORT_VPP_RECORD").map(PathBuf::from);
+    for transcript in &transcripts::ALL {
+        let Some(lab) = Lab::real("recorded_conversations_go_as_they_did") else { return };
+        if !transcript.can_run() {
+            continue;
+        }
+        transcript.run(lab.path(), &lab.proxy.api);
+        let text = format(&without_build_directory(lab.proxy.take()), &lab.base());
+        if let Some(directory) = &record {
+            let head = "# What the plugin and VPP 26.10-rc0 said to each other.\n";
+            let file = directory.join(transcript.name).with_extension("txt");
+            std::fs::write(file, format!("{head}{text}")).unwrap();
+        }
+    }
+}
+
+/// The other end of a socket, played by VPP itself in a table of addresses of its own.
+fn play_container(vpp: &RealVpp, number: u32, socket: &str, memif: &str, address: &str) {
+    for line in [
+        format!("ip table add {number}"),
+        format!("create memif socket id {number} filename {socket}"),
+        format!("create interface memif id 0 socket-id {number} {memif}"),
+        format!("set interface ip table memif{number}/0 {number}"),
+        format!("set interface ip address memif{number}/0 {address}"),
+        format!("set interface state memif{number}/0 up"),
+    ] {
+        vpp.show(&line);
+    }
+}
+
+fn answers(vpp: &RealVpp, number: u32, to: &str) {
+    let ping = format!("ping {to} table-id {number} source memif{number}/0 repeat 2 interval 0.1");
+    let answer = format!("bytes from {to}");
+    until("packets pass", || vpp.show(&ping).contains(&answer));
+}
+
+#[test]
+fn packets_pass_between_two_containers_on_a_bridge_domain() {
+    let Some(lab) = Lab::real("packets_pass_between_two_containers") else { return };
+    for (number, role, theirs) in [(101, "master", "slave"), (102, "slave", "master")] {
+        let mut runtime = lab.memif();
+        runtime.container = format!("c{number}");
+        runtime.conf["host"]["memif"] = json!({"role": role, "secret": "tiger"});
+        let result = runtime.call("ADD").ok().json();
+        let socket = result["interfaces"][1]["socketPath"].as_str().unwrap();
+        let memif = format!("{theirs} secret tiger");
+        play_container(lab.real_vpp(), number, socket, &memif, &format!("10.8.0.{number}/24"));
+    }
+    answers(lab.real_vpp(), 101, "10.8.0.102");
+}
+
+#[test]
+fn packets_of_a_routed_container_reach_its_gateway() {
+    let Some(lab) = Lab::real("packets_of_a_routed_container") else { return };
+    if !Path::new(PLUGINS).join("host-local").is_file() {
+        return;
+    }
+    let mut runtime = lab.memif().with_host_local();
+    runtime.conf["host"]["netType"] = json!("interface");
+    runtime.conf["host"]["memif"] = json!({"role": "master", "mode": "ip"});
+    let result = runtime.call("ADD").ok().json();
+    let socket = result["interfaces"][1]["socketPath"].as_str().unwrap();
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    play_container(lab.real_vpp(), 101, socket, "slave mode ip", address);
+    answers(lab.real_vpp(), 101, "10.9.0.1");
+}
