@@ -103,6 +103,13 @@ impl Lane {
         self.honest_index = false;
     }
 
+    /// The ring lies anywhere, and so may what the queue writes: an honest driver has no part in it.
+    pub(super) fn go_wild(&mut self) {
+        self.spoil();
+        self.wild = true;
+        self.driver = Driver::default();
+    }
+
     /// The driver may have described any memory.
     pub(super) fn describe_anything(&mut self) {
         self.spoil();

@@ -202,8 +202,7 @@ impl World {
             }
         }
         // Its areas may overlap: nobody knows what is in it.
-        self.lanes[number].spoil();
-        self.lanes[number].wild = true;
+        self.lanes[number].go_wild();
     }
 
     /// Moves to other regions, or to other mappings of the same.
