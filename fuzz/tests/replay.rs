@@ -18,7 +18,7 @@ const RANDOM_INPUTS: u32 = 20_000;
 const RANDOM_TIME: Duration = Duration::from_secs(2);
 
 /// What a corpus may hold.
-const FILES_MAX: usize = 200;
+const FILES_MAX: usize = 250;
 const BYTES_MAX: usize = 300 << 10;
 
 fn corpus(target: &str) -> PathBuf {
