@@ -15,6 +15,7 @@ mod input;
 mod open_files;
 mod ring;
 pub mod seeds;
+mod vhost;
 mod wire;
 
 pub use ring::{Mutated, mutated_client, mutated_server};
@@ -26,12 +27,16 @@ use std::io;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 9] = [
     ("wire", wire),
     ("control_server", control_server),
     ("control_client", control_client),
     ("ring_server", ring_server),
     ("ring_client", ring_client),
+    ("vhost_messages", vhost_messages),
+    ("vhost_device", vhost_device),
+    ("vhost_split", vhost_split),
+    ("vhost_packed", vhost_packed),
 ];
 
 /// One control message from its bytes, and back.
@@ -57,6 +62,26 @@ pub fn ring_server(data: &[u8]) {
 /// A client's queues whose server scribbles in their memory as `data` says.
 pub fn ring_client(data: &[u8]) {
     open_files::all_closed_after(|| ring::client(data));
+}
+
+/// A conversation of the back-end's state machine with a front-end that does what `data` says.
+pub fn vhost_messages(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::messages(data));
+}
+
+/// A whole device behind a socket, whose front-end does what `data` says.
+pub fn vhost_device(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::device(data));
+}
+
+/// Queues on split rings in memory that a driver fills and scribbles as `data` says.
+pub fn vhost_split(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::split(data));
+}
+
+/// As [`vhost_split`], on packed rings.
+pub fn vhost_packed(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::packed(data));
 }
 
 /// Runs `target` on each of `files`.

@@ -3,6 +3,8 @@
 //! They are replayed as they are, and written to the corpora for libFuzzer to vary
 //! (`cargo test -p ringport-fuzz -- --ignored write_seeds`).
 
+mod vhost;
+
 use crate::control::{FDS_TRUNCATED, OWN_FDS, OWN_LENGTH, TRUNCATED};
 use crate::input::Script;
 use crate::ring::{EMPTY_SLOTS, POLICY, RX_MODE, UNSEALED_OR_POOL, WIDE_LINES};
@@ -23,6 +25,10 @@ pub fn of(target: &str) -> Vec<Seed> {
         "control_client" => control_client(),
         "ring_server" => ring_server(),
         "ring_client" => ring_client(),
+        "vhost_messages" => vhost::messages(),
+        "vhost_device" => vhost::device(),
+        "vhost_split" => vhost::rings(false),
+        "vhost_packed" => vhost::rings(true),
         _ => Vec::new(),
     }
 }

@@ -18,7 +18,7 @@ const RANDOM_INPUTS: u32 = 20_000;
 const RANDOM_TIME: Duration = Duration::from_secs(2);
 
 /// What a corpus may hold.
-const FILES_MAX: usize = 200;
+const FILES_MAX: usize = 250;
 const BYTES_MAX: usize = 300 << 10;
 
 fn corpus(target: &str) -> PathBuf {
@@ -142,6 +142,7 @@ macro_rules! targets {
 }
 
 targets!(wire control_server control_client ring_server ring_client);
+targets!(vhost_messages vhost_device vhost_split vhost_packed);
 
 #[test]
 fn every_target_has_a_binary_and_a_corpus() {
