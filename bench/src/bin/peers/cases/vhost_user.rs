@@ -18,6 +18,7 @@ pub(super) fn all() -> Vec<Case> {
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| frames(format, way, 64, Unit::Mpps)));
     }
+    cases.extend(FORMATS.map(cycles));
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| frames(format, way, 1518, Unit::Gbps)));
     }
@@ -32,10 +33,33 @@ fn dpdk(path: DataPath, way: Way) -> Link {
     Link::new(Transport::VhostUser(path), way, Side::Dpdk, Side::Dpdk)
 }
 
+/// Our device with DPDK's driver.
+fn ours(path: DataPath, way: Way) -> Link {
+    let (sender, receiver) = match way {
+        Way::ToListener => (Side::Dpdk, Side::Ours),
+        Way::ToConnector => (Side::Ours, Side::Dpdk),
+    };
+    Link::new(Transport::VhostUser(path), way, sender, receiver)
+}
+
+/// Cycles that the device spends on a packet that the driver sent.
+fn cycles((format, path): (&str, DataPath)) -> Case {
+    let way = Way::ToListener;
+    let entries = vec![
+        Entry::Link("ours", ours(path, way).cycles()),
+        Entry::Link("dpdk", dpdk(path, way).cycles()),
+    ];
+    let name = Transport::VhostUser(path).way_name(way);
+    Case::new(format!("vhost-user-64B-{format}-{name}-cycles"), Unit::Mpps, entries)
+}
+
 fn frames((format, path): (&str, DataPath), way: Way, bytes: u16, unit: Unit) -> Case {
     let shape = Shape::memif(usize::from(bytes));
-    let mut entries =
-        vec![Entry::Link("dpdk", dpdk(path, way).frame_len(bytes)), Entry::Bound("bound", shape)];
+    let mut entries = vec![
+        Entry::Link("ours", ours(path, way).frame_len(bytes)),
+        Entry::Link("dpdk", dpdk(path, way).frame_len(bytes)),
+        Entry::Bound("bound", shape),
+    ];
     if bytes > 64 {
         // testpmd's frames stay in the nearest cache.
         let shape = Shape { pool_frames: HOT_POOL_FRAMES, ..shape };
