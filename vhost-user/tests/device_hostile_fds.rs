@@ -16,7 +16,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::every_message;
-use vhost::VhostBackend;
 
 /// For tests that count what the process holds.
 fn alone() -> MutexGuard<'static, ()> {
@@ -40,7 +39,7 @@ fn end(device: &Served) -> (DownReason, bool) {
 }
 
 #[test]
-fn every_request_with_a_wrong_number_of_descriptors_is_refused_and_leaks_none() {
+fn wrong_number_of_descriptors_over_a_socket_is_refused_and_leaks_none() {
     let _alone = alone();
     let place = Place::new();
     let device = Served::listen(&place, DeviceConfig::default());
@@ -128,11 +127,33 @@ fn doorbell_that_is_no_eventfd_is_refused_and_the_one_before_stays() {
     let kick = doorbell(Request::SetVringKick, 1);
     let eventfd = EventFd::new().unwrap();
     assert_ne!(front.raw.ask(&kick, &[eventfd.as_fd()]).number(), 0);
-    front.vhost.set_vring_call(1, &front.rings[1].call).unwrap();
     front.restart_ring(1, base);
     exchange(&mut hands, &front.guest, &mut link, 0, 8);
     drop((pipe, eventfd));
     eventually("all descriptors are closed", || before.compare().is_ok());
+}
+
+#[test]
+fn memory_and_doorbells_that_were_replaced_are_let_go_once_the_queues_have_moved_on() {
+    let _alone = alone();
+    let place = Place::new();
+    let device = Served::listen(&place, DeviceConfig::default());
+    let mut front = Front::running(&place, 1);
+    let mut link = device.link_up();
+    let mut hands = front.hands(0);
+    exchange(&mut hands, &front.guest, &mut link, 0, 0);
+    let before = Census::take();
+    for turn in 0..3 {
+        front.share();
+        exchange(&mut hands, &front.guest, &mut link, 0, turn);
+        eventually("the old memory is unmapped", || before.compare().is_ok());
+        for ring in [0, 1] {
+            let base = front.stop_ring(ring);
+            front.restart_ring(ring, base);
+        }
+        exchange(&mut hands, &front.guest, &mut link, 0, turn);
+        eventually("the old doorbells are closed", || before.compare().is_ok());
+    }
 }
 
 #[test]

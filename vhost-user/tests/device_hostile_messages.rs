@@ -201,8 +201,7 @@ fn memory_for_chains_in_flight_is_refused_whatever_its_shape() {
 fn memory_for_chains_in_flight_asked_for_again_and_again_is_never_made() {
     let place = Place::new();
     let _device = Served::listen(&place, DeviceConfig::default());
-    let shape =
-        Inflight { mmap_size: 0, mmap_offset: 0, queues: 2, queue_size: 64, padded: true };
+    let shape = Inflight { mmap_size: 0, mmap_offset: 0, queues: 2, queue_size: 64, padded: true };
     let wanted = Message::Inflight(Request::GetInflightFd, shape);
     let raw = Raw::acked(&place);
     for _ in 0..10_000 {

@@ -7,9 +7,9 @@ use super::{PATIENCE, Place, Raw};
 use ringport_vhost_user::wire::{Message, Request, VringState};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
-use vhost::VhostBackend;
 use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::{VhostBackend, VringConfigData};
 
 /// A front-end with the memory and the rings of one driver.
 pub struct Front {
@@ -108,12 +108,20 @@ impl Front {
 
     /// Starts a ring that was stopped at `base`, which has 32 bits in the packed layout.
     pub fn restart_ring(&mut self, number: usize, base: u32) {
+        self.start_ring_at(number, base, number, SIZE);
+    }
+
+    /// Starts ring `number` of another size, or in the place of another one.
+    pub fn start_ring_at(&mut self, number: usize, base: u32, place: usize, size: u16) {
         let state = VringState { index: u32::try_from(number).unwrap(), value: base };
         let ring = &self.rings[number];
-        self.vhost.set_vring_num(number, SIZE).unwrap();
-        self.vhost.set_vring_addr(number, &ring.config()).unwrap();
+        self.vhost.set_vring_num(number, size).unwrap();
+        let at = VringConfigData { queue_size: size, ..SplitRing::new(place).config() };
+        self.vhost.set_vring_addr(number, &at).unwrap();
         let base = Message::VringState(Request::SetVringBase, state);
         assert!(self.raw.ask(&base, &[]).is_yes());
+        self.vhost.set_vring_call(number, &ring.call).unwrap();
+        self.vhost.set_vring_err(number, &ring.err).unwrap();
         self.vhost.set_vring_kick(number, &ring.kick).unwrap();
     }
 

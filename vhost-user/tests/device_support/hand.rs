@@ -21,6 +21,7 @@ pub type Descriptor = (u64, u32, u16);
 pub struct Hand {
     number: usize,
     packed: bool,
+    size: u16,
     /// Where the next descriptor goes, and in which turn.
     next: (u16, bool),
     /// The same for what the device gives back.
@@ -33,8 +34,13 @@ pub struct Hand {
 
 impl Hand {
     pub fn new(packed: bool, number: usize) -> Self {
+        Self::of(packed, number, SIZE)
+    }
+
+    /// A ring of `size` descriptors, 64 at most.
+    pub fn of(packed: bool, number: usize, size: u16) -> Self {
         let (next, seen, with_device) = ((0, true), (0, true), VecDeque::new());
-        Self { number, packed, next, seen, heads: (0, 0), with_device }
+        Self { number, packed, size, next, seen, heads: (0, 0), with_device }
     }
 
     /// Guest address of the buffer of the next descriptor.
@@ -42,9 +48,14 @@ impl Hand {
         self.start() + DATA + BUFFER * u64::from(self.next.0)
     }
 
-    /// Guest address of the ring's first byte; a table of descriptors may be 0x3000 behind it.
+    /// Guest address of the ring's first byte; a table of descriptors may be 0xc000 behind it.
     pub fn start(&self) -> u64 {
         GUEST + STRIDE * self.number as u64
+    }
+
+    /// Where the next descriptor goes.
+    pub fn position(&self) -> u16 {
+        self.next.0
     }
 
     /// Makes a chain available. Every descriptor but the last says that another follows.
@@ -56,7 +67,7 @@ impl Hand {
             let (slot, wrap) = self.ahead(self.next, at);
             let flags = flags | if at + 1 < entries { NEXT } else { 0 };
             let last = match (self.packed, wrap) {
-                (false, _) => [flags, (slot + 1) % SIZE],
+                (false, _) => [flags, (slot + 1) % self.size],
                 (true, true) => [head, flags | 1 << 7],
                 (true, false) => [head, flags | 1 << 15],
             };
@@ -155,7 +166,7 @@ impl Hand {
     pub fn reset(&mut self, guest: &Guest) {
         let len = usize::try_from(USED).unwrap() + 4 + 8 * usize::from(SIZE);
         guest.put(self.start(), &vec![0; len]);
-        *self = Self::new(self.packed, self.number);
+        *self = Self::of(self.packed, self.number, self.size);
     }
 
     /// How many chains are with the device.
@@ -164,7 +175,7 @@ impl Hand {
     }
 
     fn make_available(&mut self, guest: &Guest, head: u16) {
-        let slot = self.start() + AVAILABLE + 4 + 2 * u64::from(self.heads.0 % SIZE);
+        let slot = self.start() + AVAILABLE + 4 + 2 * u64::from(self.heads.0 % self.size);
         guest.put(slot, &head.to_le_bytes());
         self.publish(guest, self.heads.0.wrapping_add(1));
     }
@@ -174,7 +185,7 @@ impl Hand {
     fn wait_room(&mut self, guest: &Guest) -> u64 {
         eventually("the ring has room", || {
             let taken: u16 = self.with_device.iter().map(|(_, entries)| entries).sum();
-            taken < SIZE || !self.used(guest).is_empty()
+            taken < self.size || !self.used(guest).is_empty()
         });
         self.place()
     }
@@ -192,11 +203,11 @@ impl Hand {
         if guest.word(used + 2) == self.heads.1 {
             return None;
         }
-        let bytes = guest.get(used + 4 + 8 * u64::from(self.heads.1 % SIZE), 8);
+        let bytes = guest.get(used + 4 + 8 * u64::from(self.heads.1 % self.size), 8);
         Some((word(&bytes), long(&bytes[4..])))
     }
 
     fn ahead(&self, (slot, wrap): (u16, bool), by: u16) -> (u16, bool) {
-        if slot + by < SIZE { (slot + by, wrap) } else { (slot + by - SIZE, !wrap) }
+        if slot + by < self.size { (slot + by, wrap) } else { (slot + by - self.size, !wrap) }
     }
 }

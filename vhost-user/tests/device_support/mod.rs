@@ -2,12 +2,15 @@
 //! crate, or said as it pleases; rings are driven by hand, with system calls on the shared file.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
+mod foreign;
 mod front;
 mod guest;
 mod hand;
 mod raw;
+mod relay;
 mod ring;
 
+pub use foreign::{Foreign, LAYOUTS, bursts_from_driver, bursts_to_driver};
 pub use front::{FEATURES, Front, PACKED};
 pub use guest::{FRONT_END, GUEST, Guest, LEN};
 pub use hand::{Descriptor, HEADER, Hand, INDIRECT, NEXT, WRITE};
