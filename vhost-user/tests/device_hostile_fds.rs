@@ -4,10 +4,11 @@
 mod device_support;
 mod support;
 
-use device_support::{Front, Guest, Place, Raw, Served, eventually, exchange};
+use device_support::{Front, Guest, LEN, Place, Raw, Served, eventually, exchange};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::eventfd::EventFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use ringport_bench::interop::census::Census;
 use ringport_vhost_user::wire::{Message, Request, VringFd};
 use ringport_vhost_user::{DeviceConfig, DeviceError, DownReason, Event};
@@ -77,7 +78,7 @@ fn kinds() -> Vec<(&'static str, OwnedFd)> {
     let (read, write) = nix::unistd::pipe().unwrap();
     let (socket, _) = UnixStream::pair().unwrap();
     let open = |path: &str| File::options().read(true).write(true).open(path).unwrap();
-    vec![
+    let mut kinds: Vec<(_, OwnedFd)> = vec![
         ("the end of a pipe that is read", read),
         ("the end of a pipe that is written", write),
         ("a socket", socket.into()),
@@ -88,7 +89,14 @@ fn kinds() -> Vec<(&'static str, OwnedFd)> {
         ("an epoll set", Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap().0),
         ("memory", memfd_create("memory", MFdFlags::MFD_CLOEXEC).unwrap()),
         ("an eventfd", EventFd::new().unwrap().into()),
-    ]
+    ];
+    // Long enough, and writable; but where even the disk is memory, that is what it is.
+    let disk = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    disk.set_len(LEN).unwrap();
+    if fstatfs(&disk).unwrap().filesystem_type() != TMPFS_MAGIC {
+        kinds.push(("a file on a disk", disk.into()));
+    }
+    kinds
 }
 
 fn doorbell(request: Request, index: u8) -> Message {

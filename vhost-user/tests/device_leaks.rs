@@ -45,10 +45,11 @@ fn link(place: &Place, device: &Served, turn: usize) {
 /// A front-end that leaves before there is a link.
 fn attempt(place: &Place, device: &Served, turn: usize) {
     let mut front = Front::connect(place, 1);
-    if turn % 3 > 0 {
+    let steps = turn % 3;
+    if steps > 0 {
         front.share();
     }
-    if turn % 3 > 1 {
+    if steps > 1 {
         front.start_ring(1, 0).unwrap();
     }
     drop(front);

@@ -11,7 +11,7 @@ use ringport_bench::interop::calls::{Case, assert_system_calls};
 use ringport_vhost_user::{DeviceConfig, Link};
 
 /// Each of a full ring. The driver's packed rings live for 65535 descriptors.
-const ROUNDS: u64 = 100;
+const ROUNDS: usize = 100;
 
 /// A link, with both ends in this process.
 struct Pair {
@@ -22,11 +22,11 @@ struct Pair {
 
 impl Pair {
     fn receive(&mut self, len: usize) {
-        bursts_from_driver(&mut self.driver.tx, &mut self.link.rx[0], ROUNDS, len);
+        bursts_from_driver(&mut self.driver.tx, &mut self.link.rx[0], ROUNDS as u64, len);
     }
 
     fn send(&mut self, len: usize) {
-        bursts_to_driver(&mut self.link.tx[0], &mut self.driver.rx, ROUNDS, len);
+        bursts_to_driver(&mut self.link.tx[0], &mut self.driver.rx, ROUNDS as u64, len);
     }
 
     /// The control: a driver that sleeps is called for each burst.
@@ -57,7 +57,7 @@ fn each(pairs: &mut Pairs, what: impl FnMut(&mut Pair)) {
     pairs.iter_mut().for_each(what);
 }
 
-const CALLS: usize = 4 * ROUNDS as usize;
+const CALLS: usize = 4 * ROUNDS;
 
 const CASES: [Case<Pairs>; 7] = [
     Case("short packets received", |pairs| each(pairs, |pair| pair.receive(64)), 0),
