@@ -2,33 +2,18 @@
 //!
 //! The test traces a second process of itself, which sends and receives on links of its own.
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod driver_support;
-#[path = "no_system_call/traced.rs"]
-mod traced;
 
-use driver_support::{PATIENCE, Place, join};
-use nix::errno::Errno;
-use nix::unistd::{Pid, alarm, getppid, gettid};
+use driver_support::{Place, join};
 use ringport::burst::forward;
 use ringport::pool::Pool;
 use ringport::shm::Backing;
-use ringport_bench::peers::{CommandGuard, skip};
+use ringport_bench::interop::calls::{Case, assert_system_calls};
 use ringport_memif::config::RoleConfig;
 use ringport_memif::{ClientConfig, Link, Port, PortConfig, RxQueue, TxQueue};
-use std::io::Write;
-use std::process::Command;
 use std::sync::Arc;
-use traced::Traced;
-
-const TEST: &str = "bursts_make_no_system_call";
-
-/// Set in the process that is traced.
-const CHILD: &str = "RINGPORT_NO_SYSTEM_CALL_CHILD";
-
-/// Seconds after which that process is ended, whatever it waits for.
-const CHILD_LIFE: u32 = 60;
 
 const ROUNDS: usize = 500;
 const LOG2_RING_SIZE: u8 = 6;
@@ -37,10 +22,7 @@ const LOG2_RING_SIZE: u8 = 6;
 const SHORT: &[u8] = &[7; 64];
 const LONG: &[u8] = &[8; 9000];
 
-/// What is counted: a name, what to do, and the least system calls. Zero means none at all.
-struct Case(&'static str, fn(&mut [Pair; 3]), usize);
-
-const CASES: [Case; 9] = [
+const CASES: [Case<[Pair; 3]>; 9] = [
     Case("slots to the server", |[plain, ..]| traffic(plain.c2s(), SHORT), 0),
     Case("doorbells to the server", |[plain, ..]| wake(plain.c2s()), 2 * ROUNDS),
     Case("chains to the server", |[plain, ..]| traffic(plain.c2s(), LONG), 0),
@@ -165,54 +147,7 @@ fn relay(
     }
 }
 
-/// What the traced process does: a marker before each of the cases, and one behind the last.
-fn be_traced() {
-    alarm::set(CHILD_LIFE);
-    let mut scene = scene();
-    println!("tid {}", gettid());
-    if std::io::stdin().read_line(&mut String::new()).unwrap() == 0 {
-        return;
-    }
-    getppid();
-    for Case(_, run, _) in CASES {
-        run(&mut scene);
-        getppid();
-    }
-}
-
-/// Starts this test as the process to be traced; returns the thread that waits to go on.
-fn start() -> (CommandGuard, Pid) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", TEST, "--nocapture"]).env(CHILD, "1");
-    let mut child = CommandGuard::spawn("the traced process", &mut command).unwrap();
-    let line = child.wait_for_line("tid ", PATIENCE).unwrap();
-    let thread = line.rsplit(' ').next().unwrap().parse().unwrap();
-    (child, Pid::from_raw(thread))
-}
-
 #[test]
 fn bursts_make_no_system_call() {
-    if std::env::var_os(CHILD).is_some() {
-        return be_traced();
-    }
-    let (mut child, thread) = start();
-    let traced = match Traced::seize(thread) {
-        Err(Errno::EPERM) => return skip(TEST, "ptrace is not permitted"),
-        seized => seized.unwrap(),
-    };
-    child.stdin().unwrap().write_all(b"\n").unwrap();
-    let count = |name| {
-        let calls = traced.calls_to_marker();
-        calls.unwrap_or_else(|ended| panic!("{name}: {ended:?}; it printed:\n{}", child.log()))
-    };
-    count("the beginning");
-    for Case(name, _, least) in CASES {
-        let calls = count(name);
-        let (made, first) = (calls.len(), &calls[..calls.len().min(5)]);
-        println!("{name}: {made} system calls {first:?}");
-        assert!(if least == 0 { made == 0 } else { made >= least }, "{name}: {made}: {first:?}");
-    }
-    drop(traced);
-    let status = child.wait_end(PATIENCE).unwrap();
-    assert!(status.is_some_and(|status| status.success()), "{status:?}:\n{}", child.log());
+    assert_system_calls("bursts_make_no_system_call", scene, &CASES).unwrap();
 }

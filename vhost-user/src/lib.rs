@@ -27,7 +27,10 @@
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
 //! Rx and tx are always from our side: what a driver calls its transmit queue is an
-//! [`RxQueue`](virtqueue::RxQueue) here.
+//! [`RxQueue`] here.
+//!
+//! What hostile front-ends and drivers have tried on others, and the test for each, is in
+//! `HOSTILE.md`.
 //!
 //! Not there yet: the front-end's side.
 #![forbid(unsafe_code)]

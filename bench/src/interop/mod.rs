@@ -1,11 +1,16 @@
 //! What the tests of every protocol against real peers share: numbered frames, echo runs, censuses,
 //! tables.
 
+pub mod allocations;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+pub mod calls;
 pub mod census;
 pub mod echo;
 pub mod frames;
 pub mod soak;
 pub mod table;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod traced;
 
 use crate::peers::testpmd::{PortCounters, RunningTestpmd};
 use nix::sys::signal::Signal;

@@ -176,6 +176,14 @@ impl Rings {
         self.rings.iter_mut().all(|ring| ring.control.is_settled())
     }
 
+    /// Lets go of memory and doorbells that queues have given back.
+    pub(super) fn drop_returned(&mut self) {
+        for ring in &mut self.rings {
+            // Asking does so; whether a change has settled is of interest to whoever waits for it.
+            ring.control.is_settled();
+        }
+    }
+
     /// Where a ring stopped. Its last change has settled.
     pub(super) fn base(&self, number: u16) -> Option<RingBase> {
         self.rings.get(usize::from(number)).and_then(|ring| ring.control.base())

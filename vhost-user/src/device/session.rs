@@ -93,6 +93,7 @@ impl Session {
         for (ring, error) in self.rings.take_faults() {
             events.push_back(Event::RingBroken { ring, error });
         }
+        self.rings.drop_returned();
         self.answer_if_settled(events)?;
         self.connection.flush()
     }

@@ -130,6 +130,11 @@ impl<D: Direction> Line<D> {
     #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, error: QueueError) {
+        // Lost memory reads as zeros, which break any ring. The next burst says so.
+        if !self.seat.link.is_up() {
+            let _ = self.seat.link.reason();
+            return;
+        }
         let Some(mut engine) = self.running.take().or_else(|| self.disabled.take()) else { return };
         D::count_fault(engine.side.stats_mut(), error);
         self.seat.handover.set_position(engine.side.ring().position());
@@ -170,6 +175,10 @@ impl<D: Direction> Line<D> {
             self.fail(error);
             false
         });
+        // Memory may have been lost under it, and then nobody kicks.
+        if !self.seat.link.is_up() {
+            return Err(self.down());
+        }
         self.leave();
         Ok((waiting, matches!(kicked, Some(Ok(true)))))
     }

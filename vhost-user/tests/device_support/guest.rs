@@ -1,6 +1,7 @@
 //! The memory of a guest, in a file.
 
 use ringport::shm::{Backing, OwnedMemory};
+use ringport_vhost_user::wire::MemoryRegion;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -10,7 +11,7 @@ use vhost::VhostUserMemoryRegionInfo;
 pub const GUEST: u64 = 0x1_0000_0000;
 /// Front-end address of it.
 pub const FRONT_END: u64 = 0x7f12_3456_0000;
-const LEN: u64 = 0x80_0000;
+pub const LEN: u64 = 0x80_0000;
 
 /// Memory in one file, which may be announced at different places.
 #[derive(Debug)]
@@ -32,6 +33,30 @@ impl Guest {
         let memory = OwnedMemory::create("guest", len, Backing::Pages).unwrap();
         let file = memory.fd().try_clone_to_owned().unwrap().into();
         Self { file, offset, len: LEN }
+    }
+
+    /// Memory that its owner can take back.
+    pub fn unsealed() -> Self {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        let file: File = memfd_create("guest", MFdFlags::MFD_CLOEXEC).unwrap().into();
+        file.set_len(LEN).unwrap();
+        Self { file, offset: 0, len: LEN }
+    }
+
+    /// The region as a message has it.
+    pub fn said(&self) -> MemoryRegion {
+        MemoryRegion {
+            guest_address: GUEST,
+            size: self.len,
+            user_address: FRONT_END,
+            mmap_offset: self.offset,
+        }
+    }
+
+    /// The same memory.
+    pub fn again(&self) -> Self {
+        let file = self.file.try_clone().unwrap();
+        Self { file, offset: self.offset, len: self.len }
     }
 
     /// Another memory with the same contents: what a front-end has after it moved.

@@ -1,16 +1,24 @@
 //! A device in a thread of its own, and front-ends for it. The conversation is led by the `vhost`
-//! crate; rings are driven by hand, with system calls on the shared file.
+//! crate, or said as it pleases; rings are driven by hand, with system calls on the shared file.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
+mod foreign;
 mod front;
 mod guest;
+mod hand;
+mod raw;
+mod relay;
 mod ring;
 
-pub use front::Front;
-pub use guest::{FRONT_END, GUEST, Guest};
-pub use ring::SplitRing;
+pub use foreign::{Foreign, LAYOUTS, bursts_from_driver, bursts_to_driver};
+pub use front::{FEATURES, Front, PACKED};
+pub use guest::{FRONT_END, GUEST, Guest, LEN};
+pub use hand::{Descriptor, HEADER, Hand, INDIRECT, NEXT, WRITE};
+pub use raw::{Answer, Raw};
+pub use ring::{BUFFER, SIZE, SplitRing};
 
 use ringport::burst::PacketRx;
+use ringport::error::QueueError;
 use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::{Device, DeviceConfig, DownReason, Event, Link, TxQueue};
 use std::path::PathBuf;
@@ -84,6 +92,11 @@ impl Served {
         }
     }
 
+    /// The oldest event that was not looked at.
+    pub fn happened_already(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     pub fn link_up(&self) -> Link {
         loop {
             match self.next() {
@@ -100,6 +113,17 @@ impl Served {
                 Event::LinkDown(reason) => return reason,
                 Event::PairsEnabled(_) | Event::RequestRefused(_) => {}
                 other => panic!("link still there: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until a ring is broken.
+    pub fn ring_broken(&self) -> (u16, QueueError) {
+        loop {
+            match self.next() {
+                Event::RingBroken { ring, error } => return (ring, error),
+                Event::PairsEnabled(_) => {}
+                other => panic!("no ring broken: {other:?}"),
             }
         }
     }
@@ -124,6 +148,16 @@ impl Drop for Served {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Sets a flag when it goes, also by a panic: another thread must not run for ever.
+#[derive(Debug)]
+pub struct AtTheEnd<'f>(pub &'f AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -167,4 +201,16 @@ pub fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) {
 pub fn frame(len: usize, seed: u32) -> Vec<u8> {
     let byte = |n: u32| (n.wrapping_mul(31) ^ seed.wrapping_mul(97) ^ (n >> 8)).to_le_bytes()[0];
     (0..u32::try_from(len).unwrap()).map(byte).collect()
+}
+
+/// One packet each way on the pair that `hands` are of, both checked.
+#[track_caller]
+pub fn exchange(hands: &mut [Hand; 2], guest: &Guest, link: &mut Link, pair: usize, seed: u32) {
+    let [to_driver, from_driver] = hands;
+    let packet = frame(60 + seed as usize % 1400, seed);
+    from_driver.send(guest, &packet);
+    assert_eq!(receive(&mut link.rx[pair], 1), [&packet[..]], "from the driver");
+    to_driver.provide(guest);
+    send(&mut link.tx[pair], std::slice::from_ref(&packet));
+    assert_eq!(to_driver.receive(guest, 1), [&packet[..]], "to the driver");
 }

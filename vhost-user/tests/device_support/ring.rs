@@ -8,12 +8,12 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 pub const SIZE: u16 = 64;
 const HEADER: usize = 12;
 /// Bytes of a buffer.
-const BUFFER: u64 = 0x4000;
+pub const BUFFER: u64 = 0x4000;
 /// Bytes of a ring with all that belongs to it.
-const STRIDE: u64 = 0x20_0000;
-const AVAILABLE: u64 = 0x4000;
-const USED: u64 = 0x8000;
-const DATA: u64 = 0x1_0000;
+pub const STRIDE: u64 = 0x20_0000;
+pub const AVAILABLE: u64 = 0x4000;
+pub const USED: u64 = 0x8000;
+pub const DATA: u64 = 0x1_0000;
 const WRITE: u16 = 2;
 
 /// Ring `number` of a guest: descriptor `n` always has buffer `n`.

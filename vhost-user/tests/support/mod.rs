@@ -1,5 +1,9 @@
 //! A front-end in a test: says things, answers for the data side, and checks what it hears.
-#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test takes what it needs")]
+
+mod messages;
+
+pub use messages::{INFLIGHT, every_message};
 
 use nix::sys::eventfd::EventFd;
 use ringport_vhost_user::ControlError;

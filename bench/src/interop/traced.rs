@@ -6,44 +6,58 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// A thread that we trace, stopped whenever we look at it.
-pub(crate) struct Traced(Pid);
+#[derive(Debug)]
+pub(super) struct Traced(Pid);
+
+/// Why there is no next marker.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("the traced thread: {0:?}")]
+    Ended(WaitStatus),
+    #[error("ptrace: {0}")]
+    Call(#[from] nix::Error),
+}
 
 impl Traced {
     /// Stops a running thread. Should we end, it ends as well.
-    pub(crate) fn seize(thread: Pid) -> nix::Result<Self> {
+    pub(super) fn seize(thread: Pid) -> Result<Self, Lost> {
         ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL)?;
         let traced = Self(thread);
         ptrace::interrupt(thread)?;
-        let stopped = traced.wait();
-        assert!(matches!(stopped, WaitStatus::PtraceEvent(..)), "{stopped:?}");
-        Ok(traced)
+        match traced.wait()? {
+            WaitStatus::PtraceEvent(..) => Ok(traced),
+            other => Err(Lost::Ended(other)),
+        }
     }
 
-    fn wait(&self) -> WaitStatus {
-        waitpid(self.0, Some(WaitPidFlag::__WALL)).unwrap()
+    fn wait(&self) -> nix::Result<WaitStatus> {
+        waitpid(self.0, Some(WaitPidFlag::__WALL))
     }
 
-    /// The system calls until the next marker, a call of getppid, or how the thread ended instead.
-    pub(crate) fn calls_to_marker(&self) -> Result<Vec<i64>, WaitStatus> {
+    /// The system calls until the next marker, a call of getppid.
+    pub(super) fn calls_to_marker(&self) -> Result<Vec<i64>, Lost> {
         let (mut calls, mut signal) = (Vec::new(), None);
         loop {
-            ptrace::syscall(self.0, signal.take()).unwrap();
-            match self.wait() {
-                WaitStatus::PtraceSyscall(_) => match self.entered() {
+            ptrace::syscall(self.0, signal.take())?;
+            match self.wait()? {
+                WaitStatus::PtraceSyscall(_) => match self.entered()? {
                     Some(libc::SYS_getppid) => return Ok(calls),
                     call => calls.extend(call),
                 },
                 WaitStatus::Stopped(_, pending) => signal = Some(pending),
                 WaitStatus::PtraceEvent(..) => {}
-                ended => return Err(ended),
+                ended => return Err(Lost::Ended(ended)),
             }
         }
     }
 
     /// The system call that is about to be made; none when one has just been made.
-    fn entered(&self) -> Option<i64> {
-        let entry = ptrace::syscall_info(self.0).unwrap().op == libc::PTRACE_SYSCALL_INFO_ENTRY;
-        entry.then(|| ptrace::getregs(self.0).unwrap().orig_rax.cast_signed())
+    fn entered(&self) -> nix::Result<Option<i64>> {
+        let entry = ptrace::syscall_info(self.0)?.op == libc::PTRACE_SYSCALL_INFO_ENTRY;
+        if !entry {
+            return Ok(None);
+        }
+        Ok(Some(ptrace::getregs(self.0)?.orig_rax.cast_signed()))
     }
 }
 

@@ -1,0 +1,30 @@
+//! A burst never allocates, in either direction and layout.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod device_support;
+
+use device_support::{Foreign, LAYOUTS, Place, Served, bursts_from_driver, bursts_to_driver};
+use ringport_bench::interop::allocations::{Counting, allocations};
+use ringport_vhost_user::DeviceConfig;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn bursts_do_not_allocate() {
+    let before = allocations();
+    let _ = std::hint::black_box(vec![1; 10]);
+    assert_eq!(allocations(), before + 1, "the allocator counts");
+    for features in LAYOUTS {
+        let place = Place::new();
+        let device = Served::listen(&place, DeviceConfig::default());
+        let mut driver = Foreign::connect(&place, features, 64);
+        let mut link = device.link_up();
+        for len in [64, 1514] {
+            let before = allocations();
+            bursts_from_driver(&mut driver.tx, &mut link.rx[0], 100, len);
+            bursts_to_driver(&mut link.tx[0], &mut driver.rx, 100, len);
+            assert_eq!(allocations(), before, "{features:?}, {len} bytes");
+        }
+    }
+}
