@@ -14,6 +14,7 @@
 //!
 //! Spec: VIRTIO 1.3 §2.6 to §2.8.
 
+mod announce;
 mod area;
 mod buffer;
 mod control;

@@ -8,6 +8,7 @@ mod device_support;
 use device_support::{Front, Guest, PATIENCE, Place, Served, eventually, frame, receive, send};
 use ringport::error::QueueError;
 use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::wire::Message;
 use ringport_vhost_user::{Device, DeviceConfig, DownReason, Event};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
@@ -333,4 +334,24 @@ fn reset_stops_every_ring() {
     front.start_ring(1, 0).unwrap();
     front.vhost.set_vring_enable(1, true).unwrap();
     assert_eq!(receive(&mut link.rx[0], 1), [frame(64, 5)]);
+}
+
+#[test]
+fn announcement_is_the_next_packet_of_the_first_queue() {
+    let place = Place::new();
+    let device = Served::listen(&place, config());
+    let front = Front::running(&place, 1);
+    let mut link = device.link_up();
+    assert_eq!(device.pairs_enabled(), 1);
+    let address = [2, 0, 0, 0, 0, 9];
+    front.raw.send(&Message::Rarp(address).encode(false), &[]);
+    assert!(matches!(device.next(), Event::Announce(of) if of == address));
+    assert!(link.rx[0].rx_burst(0).unwrap().is_empty());
+    let packet = receive(&mut link.rx[0], 1).remove(0);
+    assert_eq!(packet.len(), 60);
+    let everybody = [0xff; 6];
+    assert_eq!(packet[..14], [&everybody[..], &address, &[0x80, 0x35]].concat());
+    assert_eq!(packet[14..22], [0, 1, 8, 0, 6, 4, 0, 3]);
+    assert_eq!((&packet[22..28], &packet[32..38]), (&address[..], &address[..]));
+    assert!(link.rx[0].rx_burst(1).unwrap().is_empty(), "once");
 }

@@ -134,6 +134,12 @@ impl Rings {
         }
     }
 
+    /// Announces an address with the next burst of the first receive queue.
+    pub(super) fn announce(&mut self, address: [u8; 6]) -> Result<(), CallError> {
+        let first = self.ring(1).map(|ring| ring.control.announce(address));
+        first.unwrap_or(Ok(())).map_err(CallError::io("make an announcement"))
+    }
+
     pub(super) fn set_kick(&mut self, number: u16, fd: Option<OwnedFd>) -> Result<(), DeviceError> {
         let kick = doorbell(number, fd)?.map(Arc::new);
         let Some(ring) = self.ring(number) else { return Ok(()) };

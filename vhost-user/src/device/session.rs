@@ -181,7 +181,10 @@ impl Session {
                 self.connection.machine.answer_config(Ok(contents))?;
                 return Ok(Next::Answered);
             }
-            E::Rarp(address) => events.push_back(Event::Announce(address)),
+            E::Rarp(address) => {
+                self.rings.announce(address)?;
+                events.push_back(Event::Announce(address));
+            }
             E::Mtu(mtu) => events.push_back(Event::Mtu(mtu)),
             E::Status(_) => {}
             // Not offered, or nothing that a driver may write.

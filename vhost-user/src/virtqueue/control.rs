@@ -1,5 +1,6 @@
 //! The control side of a queue: starts, changes and stops the ring behind it.
 
+use super::announce::announcement;
 use super::packed::Position;
 use super::rx::{self, RxQueue};
 use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
@@ -165,6 +166,21 @@ impl RingControl {
         let before = mail.ring.replace(change);
         post(&self.seat, mail);
         drop(before);
+    }
+
+    /// Has the next burst of a receive queue deliver a packet that announces `address`, whether or
+    /// not there is a ring.
+    ///
+    /// # Errors
+    /// When no memory is to be had for the packet.
+    ///
+    /// Spec: vhost-user VHOST_USER_SEND_RARP.
+    pub fn announce(&mut self, address: [u8; 6]) -> io::Result<()> {
+        let packet = announcement(address)?;
+        let mut mail = Mail::lock(&self.mail);
+        mail.announcement = Some(packet);
+        post(&self.seat, mail);
+        Ok(())
     }
 
     /// Enables or disables the ring that is there.

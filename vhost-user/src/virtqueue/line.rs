@@ -2,6 +2,7 @@
 
 use super::layout::Ring;
 use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
+use ringport::burst::RxBatch;
 use ringport::error::QueueError;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -44,11 +45,14 @@ pub(super) struct Line<D: Direction> {
     pub(super) disabled: Option<Box<Engine<D>>>,
     /// While there is no engine.
     stats: D::Stats,
+    /// To be delivered by the next burst.
+    pub(super) announcement: Option<Box<RxBatch>>,
 }
 
 impl<D: Direction> Line<D> {
     pub(super) fn new(seat: Arc<Seat>, mail: Mailbox) -> Self {
-        Self { seat, mail, running: None, disabled: None, stats: D::Stats::default() }
+        let stats = D::Stats::default();
+        Self { seat, mail, running: None, disabled: None, stats, announcement: None }
     }
 
     /// Begins a burst, with what control has changed.
@@ -120,6 +124,7 @@ impl<D: Direction> Line<D> {
             self.seat.handover.set_position(engine.side.ring().position());
         }
         enabled = mail.enabled.take().unwrap_or(enabled);
+        self.announcement = mail.announcement.take().or_else(|| self.announcement.take());
         drop(mail);
         *(if enabled { &mut self.running } else { &mut self.disabled }) = engine;
         // It may have found a burst open, and has engines to drop.

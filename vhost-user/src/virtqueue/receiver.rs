@@ -74,10 +74,10 @@ impl<L: Layout> Receiver<L> {
     /// dropped; behind good ones they wait for the next burst.
     #[inline(never)]
     fn take_odd(&mut self, batch: &mut RxBatch, wanted: usize) -> Result<(), QueueError> {
-        let (mut taken, mut dropped) = (batch.packets(), 0);
+        let (mut taken, mut dropped, mut gone) = (batch.packets(), 0, 0);
         let mut at = self.ring.place(taken);
         let mut outcome = Ok(());
-        while taken + dropped < wanted && self.ring.has(at) {
+        while gone + dropped + taken < wanted && self.ring.has(at) {
             let (chain, appended) = match self.take_chain(batch, at) {
                 Ok(found) => found,
                 Err(error) => {
@@ -88,6 +88,7 @@ impl<L: Layout> Receiver<L> {
             let Some(next) = self.ring.behind(at, chain) else { break };
             match appended {
                 Ok(true) => {
+                    gone += dropped;
                     self.drop_front(std::mem::take(&mut dropped));
                     self.chains[taken] = chain;
                     taken += 1;

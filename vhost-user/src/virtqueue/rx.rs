@@ -23,8 +23,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct RxQueue {
     line: Line<Rx>,
-    /// Has no entries.
-    none: RxBatch,
+    /// Has no entries, but for a packet of our own.
+    own: RxBatch,
     nobody: Nobody,
 }
 
@@ -38,14 +38,14 @@ pub(super) trait RxSide: Side<RxStats> + ReleaseRx {
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError>;
 }
 
-/// Takes back what an empty burst holds.
+/// Takes back what a burst without a ring holds.
 #[derive(Debug)]
 struct Nobody;
 
 impl RxQueue {
     pub(super) fn new(seat: Arc<Seat>, mail: Mailbox) -> Self {
-        let none = RxBatch::new(Arc::new(Regions::new(Vec::new())), 0);
-        Self { line: Line::new(seat, mail), none, nobody: Nobody }
+        let own = RxBatch::new(Arc::new(Regions::new(Vec::new())), 0);
+        Self { line: Line::new(seat, mail), own, nobody: Nobody }
     }
 
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
@@ -57,6 +57,9 @@ impl RxQueue {
     #[inline]
     pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
         self.line.enter()?;
+        if self.line.announcement.is_some() {
+            return Ok(self.announce(max));
+        }
         let filled = match &mut self.line.running {
             Some(engine) => engine.side.fill(&mut engine.batch, max),
             None => self.discard(max),
@@ -71,9 +74,24 @@ impl RxQueue {
             }
             None => {
                 self.line.leave();
-                Ok(RxBurst::new(&mut self.none, &mut self.nobody))
+                self.own.clear();
+                Ok(RxBurst::new(&mut self.own, &mut self.nobody))
             }
         }
+    }
+
+    /// Delivers the announcement, and nothing else.
+    #[cold]
+    fn announce(&mut self, max: usize) -> RxBurst<'_> {
+        self.line.leave();
+        if max > 0
+            && let Some(announcement) = self.line.announcement.take()
+        {
+            self.own = *announcement;
+        } else {
+            self.own.clear();
+        }
+        RxBurst::new(&mut self.own, &mut self.nobody)
     }
 
     /// Throws away what a driver sent on a ring that it disabled.

@@ -3,6 +3,7 @@
 use super::line::Engine;
 use super::rx::Rx;
 use super::tx::Tx;
+use ringport::burst::RxBatch;
 use ringport::doorbell::{Doorbell, DoorbellSet};
 use ringport::error::QueueError;
 use ringport::handover::Handover;
@@ -32,6 +33,8 @@ pub(super) struct Mail {
     pub(super) kick: Option<Arc<Doorbell>>,
     /// How the driver broke the ring that was there.
     pub(super) fault: Option<QueueError>,
+    /// A packet of ours that the next burst is to deliver.
+    pub(super) announcement: Option<Box<RxBatch>>,
     /// From the data side, to be dropped by control.
     pub(super) returned: Vec<AnyEngine>,
 }
