@@ -62,8 +62,9 @@ pub trait PacketRx: Send + Debug {
 
 /// A queue that takes packets. Queues are `Send`: each may live on a thread of its own.
 pub trait PacketTx: Send + Debug {
-    /// Reserves up to `max` free slots. Never blocks, allocates, or makes a system call. A full
-    /// ring is an empty burst; a packet that fits no slot is chained over several.
+    /// Reserves up to `max` free slots; where the peer provides buffers, up to `max` of those, which
+    /// may have several slots each. Never blocks, allocates, or makes a system call. A full ring is an
+    /// empty burst; a packet that fits no slot is chained over several.
     ///
     /// # Errors
     /// [`QueueError`]: the link went down or the peer broke the contract. Repeated for ever.

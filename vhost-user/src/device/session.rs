@@ -5,7 +5,7 @@ use super::memory::{Generation, SharedMemory};
 use super::rings::{Queues, Rings};
 use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, space};
 use crate::backend::{self, BackendMachine, Failed};
-use crate::error::DeviceError;
+use crate::error::{ControlError, DeviceError};
 use crate::wire::feature;
 use ringport::doorbell::Doorbell;
 use ringport::error::{CallError, QueueError};
@@ -223,7 +223,8 @@ impl Session {
             Answer::Done => machine.answer_ack(Ok(())),
             Answer::Base(ring) => match self.rings.base(ring) {
                 Some(base) => machine.answer_vring_base(ring, base),
-                None => machine.answer_ack(Err(Failed)),
+                // The machine asks for rings that run only, so it was there.
+                None => Err(ControlError::OutOfOrder { call: "base" }),
             },
         };
         answered.map_err(|error| DownReason::Protocol(error.into()))?;

@@ -52,9 +52,9 @@ impl TxQueue {
         Self { line: Line::new(seat, mail), none, nobody: Nobody }
     }
 
-    /// Reserves up to `max` free slots: receive buffers, or pieces of those that are in several.
-    /// Never blocks, allocates, or makes a system call, but when control changed the ring. A full
-    /// ring is an empty burst.
+    /// Reserves up to `max` of the driver's receive buffers. One that is in several pieces makes as
+    /// many slots. Never blocks, allocates, or makes a system call, but when control changed the
+    /// ring. A full ring is an empty burst.
     ///
     /// A packet takes the whole of the buffers that it is written to: one, or several when the
     /// driver agreed to that.
