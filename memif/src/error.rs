@@ -163,7 +163,6 @@ impl From<SocketError> for ControlError {
         match error {
             SocketError::Call(call) => call.into(),
             SocketError::Address(address) => address.into(),
-            other => Self::Io { operation: "open the socket", source: io::Error::other(other) },
         }
     }
 }

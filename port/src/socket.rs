@@ -71,9 +71,8 @@ pub enum AddressError {
     },
 }
 
-/// Why there is no socket.
+/// Why there is no socket: by the caller's fault, or by the system's.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum SocketError {
     /// The address cannot be used.
     #[error(transparent)]

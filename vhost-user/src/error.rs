@@ -118,7 +118,6 @@ impl From<SocketError> for DeviceError {
         match error {
             SocketError::Call(call) => call.into(),
             SocketError::Address(address) => address.into(),
-            other => CallError::io("open the socket")(std::io::Error::other(other)).into(),
         }
     }
 }
