@@ -127,11 +127,6 @@ impl Client {
             events: VecDeque::new(),
         })
     }
-
-    fn rearm(&self) -> Result<(), ControlError> {
-        let now = self.has_event().then(Instant::now);
-        Ok(self.reactor.set_timer(now.or_else(|| self.next_deadline()))?)
-    }
 }
 
 impl Driver for Client {

@@ -126,7 +126,7 @@ impl Listener {
     pub fn remove_interface(&mut self, id: u32) -> Result<(), ControlError> {
         self.disconnect(id, Reason::of(&Refusal::Removed))?;
         self.interfaces.remove(&id);
-        self.rearm()
+        Ok(self.rearm()?)
     }
 
     /// Disconnects an interface's client, if it has one; `reason` is what the client is told. The
@@ -143,7 +143,7 @@ impl Listener {
             self.events.push_back(Event::down(id, DownReason::Closed));
         }
         client.connection.farewell(reason);
-        self.rearm()
+        Ok(self.rearm()?)
     }
 
     /// Takes over a connection that somebody else accepted, such as one from another network
@@ -154,7 +154,7 @@ impl Listener {
     pub fn adopt(&mut self, socket: OwnedFd) -> Result<(), ControlError> {
         check_socket(socket.as_fd(), SocketKind::SeqPacket)?;
         self.start(socket)?;
-        self.rearm()
+        Ok(self.rearm()?)
     }
 
     /// Runs the listener until something happened, or `timeout` has passed; `None` waits for ever.
@@ -163,11 +163,6 @@ impl Listener {
     /// [`ControlError::Io`] when waiting itself fails. What goes wrong with a client is an event.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, ControlError> {
         Ok(reactor::poll(self, timeout)?)
-    }
-
-    fn rearm(&self) -> Result<(), ControlError> {
-        let now = self.has_event().then(Instant::now);
-        Ok(self.reactor.set_timer(now.or_else(|| self.next_deadline()))?)
     }
 }
 

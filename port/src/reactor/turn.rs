@@ -22,6 +22,16 @@ pub trait Driver {
     fn next_deadline(&self) -> Option<Instant>;
     /// Whether nothing can ever happen again.
     fn is_finished(&self) -> bool;
+
+    /// Sets the timer for what comes next: at once when there is an event, so that whoever watches
+    /// the descriptor polls.
+    ///
+    /// # Errors
+    /// When the kernel refuses the timer.
+    fn rearm(&self) -> Result<(), CallError> {
+        let now = self.has_event().then(Instant::now);
+        self.reactor().set_timer(now.or_else(|| self.next_deadline()))
+    }
 }
 
 /// Rounds past the time given: enough to finish what is ready, not enough for a flood of peers to
@@ -41,8 +51,7 @@ pub fn poll<D: Driver>(
     loop {
         driver.on_time(Instant::now());
         if let Some(event) = driver.next_event() {
-            let more = driver.has_event().then(Instant::now);
-            driver.reactor().set_timer(more.or_else(|| driver.next_deadline()))?;
+            driver.rearm()?;
             return Ok(Some(event));
         }
         driver.reactor().set_timer(driver.next_deadline())?;

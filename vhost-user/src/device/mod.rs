@@ -148,11 +148,6 @@ impl Device {
         Ok(Self { config, reactor: Reactor::new()?, source, session, last_key: 0, events })
     }
 
-    fn rearm(&self) -> Result<(), DeviceError> {
-        let now = self.has_event().then(Instant::now);
-        Ok(self.reactor.set_timer(now.or_else(|| self.next_deadline()))?)
-    }
-
     /// Takes the next front-end that waits, unless there is one.
     fn accept(&mut self) {
         let Source::Listen { socket, accept_again } = &mut self.source else { return };
