@@ -1,7 +1,7 @@
 //! The driver's side of a split ring.
 
+use super::eventually;
 use super::guest::{FRONT_END, GUEST, Guest};
-use super::{PATIENCE, eventually};
 use vhost::VringConfigData;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -85,7 +85,6 @@ impl SplitRing {
     /// Waits until the device has used everything.
     #[track_caller]
     pub fn wait_used(&mut self, guest: &Guest) {
-        let _ = PATIENCE;
         eventually("the device uses all buffers", || self.used_index(guest) == self.published);
         self.seen = self.published;
     }
