@@ -171,16 +171,21 @@ fn buffer_at_the_end_of_a_region_goes_on_in_its_neighbour_or_is_dropped() {
     }
 }
 
+/// A link whose memory the front-end can take back.
+fn on_unsealed_memory(place: &Place, device: &Served, features: u64) -> (Front, Link) {
+    let mut front = Front::connect_with(place, 1, features);
+    front.guest = Guest::unsealed();
+    front.share();
+    front.start_pair(0);
+    (front, device.link_up())
+}
+
 #[test]
 fn memory_taken_back_under_traffic_ends_the_link_and_not_the_process() {
     for features in [FEATURES, FEATURES | PACKED] {
         let place = Place::new();
         let device = Served::listen(&place, DeviceConfig::default());
-        let mut front = Front::connect_with(&place, 1, features);
-        front.guest = Guest::unsealed();
-        front.share();
-        front.start_pair(0);
-        let mut link = device.link_up();
+        let (front, mut link) = on_unsealed_memory(&place, &device, features);
         let mut hands = front.hands(0);
         exchange(&mut hands, &front.guest, &mut link, 0, 3);
         front.guest.file.set_len(0).unwrap();
@@ -203,11 +208,7 @@ fn memory_taken_back_is_noticed_before_a_thread_sleeps() {
     for features in [FEATURES, FEATURES | PACKED] {
         let place = Place::new();
         let device = Served::listen(&place, DeviceConfig::default());
-        let mut front = Front::connect_with(&place, 1, features);
-        front.guest = Guest::unsealed();
-        front.share();
-        front.start_pair(0);
-        let mut link = device.link_up();
+        let (front, mut link) = on_unsealed_memory(&place, &device, features);
         assert_eq!(link.rx[0].arm(), Ok(false));
         front.guest.file.set_len(0).unwrap();
         assert_eq!(link.rx[0].arm(), Err(QueueError::MemoryLost));

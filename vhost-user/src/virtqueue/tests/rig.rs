@@ -48,21 +48,35 @@ impl Ends {
         let (kick, call) = (Some(Arc::clone(&self.kick)), self.call.clone());
         RingStart { addresses, base, features, kicks, kick, call, enabled: true }
     }
+
+    /// Control was told that the ring has begun.
+    fn assert_told(&self) {
+        assert!(self.wake.drain().unwrap());
+    }
+}
+
+impl<Q> Ring<Q> {
+    fn of((queue, control): (Q, RingControl), memory: &Arc<GuestMemory>, start: RingStart) -> Self {
+        Self { queue, control, memory: Arc::clone(memory), start }
+    }
+
+    fn post(&mut self) {
+        self.control.start(Arc::clone(&self.memory), self.start.clone()).unwrap();
+    }
 }
 
 impl Ring<RxQueue> {
     pub(crate) fn rx(ends: &Ends, memory: &Arc<GuestMemory>, start: RingStart) -> Self {
-        let (queue, control) = rx_ring(Arc::clone(&ends.link), Arc::clone(&ends.wake)).unwrap();
-        let mut ring = Self { queue, control, memory: Arc::clone(memory), start };
+        let made = rx_ring(Arc::clone(&ends.link), Arc::clone(&ends.wake));
+        let mut ring = Self::of(made.unwrap(), memory, start);
         ring.restart();
-        // It was told that the ring has begun.
-        assert!(ends.wake.drain().unwrap());
+        ends.assert_told();
         ring
     }
 
     /// Starts the ring, again or for the first time, and has the queue begin.
     pub(crate) fn restart(&mut self) {
-        self.control.start(Arc::clone(&self.memory), self.start.clone()).unwrap();
+        self.post();
         self.queue.rx_burst(0).unwrap();
     }
 
@@ -75,17 +89,16 @@ impl Ring<RxQueue> {
 
 impl Ring<TxQueue> {
     pub(crate) fn tx(ends: &Ends, memory: &Arc<GuestMemory>, start: RingStart) -> Self {
-        let (queue, control) = tx_ring(Arc::clone(&ends.link), Arc::clone(&ends.wake)).unwrap();
-        let mut ring = Self { queue, control, memory: Arc::clone(memory), start };
+        let made = tx_ring(Arc::clone(&ends.link), Arc::clone(&ends.wake));
+        let mut ring = Self::of(made.unwrap(), memory, start);
         ring.restart();
-        // It was told that the ring has begun.
-        assert!(ends.wake.drain().unwrap());
+        ends.assert_told();
         ring
     }
 
     /// Starts the ring, again or for the first time, and has the queue begin.
     pub(crate) fn restart(&mut self) {
-        self.control.start(Arc::clone(&self.memory), self.start.clone()).unwrap();
+        self.post();
         drop(self.queue.tx_burst(0).unwrap());
     }
 
