@@ -36,6 +36,8 @@ is_root() { [ "$(id -u)" = 0 ]; }
 # Debian packages of the real peers and of the tools that tests run.
 PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind)
 HUGEPAGES=512
+# Tests that need no peer.
+UNIT='not (binary(/^interop/) or binary(/^soak/))'
 
 setup() {
     if is_root && have apt-get; then
@@ -95,9 +97,9 @@ doc() { say doc; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --al
 
 unit() {
     say "unit: debug"
-    cargo nextest run --workspace --all-features --no-fail-fast -E 'not (binary(/^interop/) or binary(/^soak/))'
+    cargo nextest run --workspace --all-features --no-fail-fast -E "$UNIT"
     say "unit: release"
-    cargo nextest run --workspace --all-features --cargo-profile checked --no-fail-fast -E 'not (binary(/^interop/) or binary(/^soak/))'
+    cargo nextest run --workspace --all-features --cargo-profile checked --no-fail-fast -E "$UNIT"
     say "unit: doctests"
     cargo test --workspace --all-features --doc
 }
@@ -141,6 +143,8 @@ test_all() {
     setup
     RINGPORT_SKIP_LOG=$(mktemp)
     export RINGPORT_SKIP_LOG
+    # The check of a change is the same for everybody; new cases are soak's and the fuzz targets' task.
+    export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
     fmt
     lint
     doc
@@ -160,6 +164,9 @@ test_all() {
 }
 
 soak() {
+    say "soak: property tests, new cases"
+    PROPTEST_CASES=${PROPTEST_CASES:-20000} cargo nextest run --workspace --all-features --cargo-profile checked \
+        --no-fail-fast -E "$UNIT"
     say "soak: ${1:-30} minutes"
     RINGPORT_SOAK_MINUTES=${1:-30} cargo nextest run --workspace --all-features --cargo-profile checked \
         --run-ignored all --no-capture -E 'binary(/^soak/)'

@@ -8,7 +8,11 @@ use proptest::prelude::*;
 use ringport::burst::forward;
 use ringport::offload::{Checksum, Offload};
 
-/// Packets that can be cut, of all shapes of headers.
+/// Most segments of a packet that is drawn.
+const SEGMENTS_MAX: usize = 1000;
+
+/// Packets that can be cut, of all shapes of headers, into no more segments than there are slots
+/// for in `finish`: each takes up to three.
 fn packets() -> impl Strategy<Value = Tcp> {
     let vlan = prop_oneof![Just([0x81, 0, 0, 5]), Just([0x88, 0xa8, 0x20, 9])];
     let lengths = (0..40_000usize, prop_oneof![8..64u16, 64..2000u16, Just(u16::MAX)]);
@@ -23,7 +27,7 @@ fn packets() -> impl Strategy<Value = Tcp> {
                 false => (6, vec![1; ip_words * 4]),
             };
             let tcp_options = vec![1; tcp_words * 4];
-            let new = Tcp::new(v6, payload.min(usize::from(size) * 3000), size);
+            let new = Tcp::new(v6, payload.min(usize::from(size) * SEGMENTS_MAX), size);
             Tcp { vlans, ip_options, next, id, sequence, flags, tcp_options, ..new }
         },
     )

@@ -92,8 +92,6 @@ fn oracle(driver: &Driver) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn packets_and_used_elements_are_those_of_an_independent_device(
         chains in chains(),
