@@ -138,6 +138,8 @@ fn ours(driver: &Driver, base: RingBase) -> (RxQueue, RingControl) {
         kick: Some(bell()),
         call: Some(bell()),
         enabled: true,
+        log: None,
+        inflight: None,
     };
     control.start(driver.guest(), start).expect("a ring");
     (rx, control)

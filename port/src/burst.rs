@@ -25,7 +25,7 @@ pub use forward::{ForwardError, Forwarded, forward};
 pub use rx::{
     FillLimits, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets, Shape,
 };
-pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst};
+pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenRange};
 
 use crate::error::QueueError;
 use crate::stats::{RxStats, TxStats};

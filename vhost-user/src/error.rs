@@ -78,6 +78,15 @@ pub enum DeviceError {
         /// What is wrong with it.
         source: RingError,
     },
+    /// The dirty log's memory cannot be used.
+    #[error("memory of the dirty log")]
+    LogMemory(#[source] RegionError),
+    /// The dirty log's eventfd is none.
+    #[error("doorbell of the dirty log")]
+    LogDoorbell(#[source] DoorbellError),
+    /// Memory for chains in flight cannot be had, or that of the front-end cannot be used.
+    #[error("memory for chains in flight")]
+    InflightMemory(#[source] RegionError),
     /// A ring's eventfd is none.
     #[error("doorbell of ring {ring}")]
     Doorbell {

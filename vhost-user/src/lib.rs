@@ -21,6 +21,8 @@
 //! | [`port_string`] | ports named by text |
 //! | [`backend`] | the back-end's half of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
+//! | [`log`] | the dirty log, in which migration sees what we wrote |
+//! | [`inflight`] | memory that tells the next back-end how far the rings are |
 //! | [`net`] | the header in front of each packet |
 //! | [`virtqueue`] | receive and transmit queues, and the split and packed rings behind them |
 //! | [`wire`] | the messages, byte for byte |
@@ -43,6 +45,8 @@ compile_error!(
 pub mod backend;
 pub mod device;
 pub mod error;
+pub mod inflight;
+pub mod log;
 pub mod memory;
 pub mod net;
 mod port;

@@ -155,6 +155,14 @@ impl GuestMemory {
         place(region, range.within(range.guest, address, len)?)
     }
 
+    /// Guest address of a place; `None` for one outside of the regions.
+    #[must_use]
+    pub fn guest_address(&self, Place { region, offset }: Place) -> Option<u64> {
+        let range = self.ranges.get(usize::from(region))?;
+        let into = offset.checked_sub(range.offset)?;
+        (into < range.size).then(|| range.guest + into)
+    }
+
     /// Appends the `len` bytes at a guest address to `pieces`: one piece for each region that they
     /// lie in, for a buffer may go on in the region that begins where another ends. Returns `None`
     /// when some of them are not shared; `pieces` has then some of the others.

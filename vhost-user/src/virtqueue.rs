@@ -22,12 +22,13 @@ mod descriptor;
 mod header;
 mod layout;
 mod line;
-mod packed;
+mod notes;
+pub(crate) mod packed;
 mod receiver;
 mod rx;
 mod seat;
 mod sender;
-mod split;
+pub(crate) mod split;
 mod tx;
 
 #[cfg(test)]
@@ -35,10 +36,11 @@ mod tests;
 
 pub use control::{Prepared, RingControl, rx_ring, tx_ring};
 pub use rx::RxQueue;
-pub use split::published;
 pub use tx::TxQueue;
 
 use crate::backend::RingBase;
+use crate::inflight::{InflightError, InflightRing};
+use crate::log::RingLog;
 use ringport::doorbell::Doorbell;
 use ringport::offload::Accepts;
 use ringport::shm::OutOfRange;
@@ -110,6 +112,10 @@ pub struct RingStart {
     pub call: Option<Arc<Doorbell>>,
     /// Whether packets may flow.
     pub enabled: bool,
+    /// Where to note what is written to, while the front-end migrates.
+    pub log: Option<RingLog>,
+    /// Where to keep how far the ring is, for the next back-end.
+    pub inflight: Option<InflightRing>,
 }
 
 /// Why there is no ring at an address.
@@ -148,6 +154,9 @@ pub enum RingError {
         /// Its entries.
         size: u16,
     },
+    /// What the memory for chains in flight says is no place to go on at.
+    #[error(transparent)]
+    Inflight(#[from] InflightError),
     /// The kick cannot be waited for: the kernel has no room.
     #[error("kick cannot be waited for: {0}")]
     Kick(std::io::ErrorKind),

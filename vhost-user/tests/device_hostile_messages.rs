@@ -4,11 +4,9 @@
 
 mod device_support;
 
-use device_support::{Answer, Front, Hand, Place, Raw, Served, exchange};
+use device_support::{Answer, Front, Hand, Place, Served, exchange};
 use nix::sys::eventfd::EventFd;
-use ringport_vhost_user::wire::{
-    Inflight, LogArea, Message, Request, VringAddress, VringFd, VringState,
-};
+use ringport_vhost_user::wire::{Message, Request, VringAddress, VringFd, VringState};
 use ringport_vhost_user::{DeviceConfig, DownReason, Event, Link};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -150,62 +148,4 @@ fn request_without_a_meaning_here_is_refused() {
             scene.exchange();
         }
     }
-}
-
-#[test]
-fn dirty_log_is_refused_whatever_its_place() {
-    let place = Place::new();
-    let mut scene = Scene::new(&place);
-    let file = scene.front.guest.file.try_clone().unwrap();
-    for (size, offset) in [
-        (0x1000, 0),
-        (0x1000, 0x1000),
-        (0, 0),
-        (u64::MAX, 0),
-        (0x1000, u64::MAX),
-        (u64::MAX, u64::MAX),
-        (1 << 63, 1 << 63),
-    ] {
-        scene.refused(&Message::LogBase(LogArea { size, offset }), &[file.as_fd()]);
-    }
-    let eventfd = EventFd::new().unwrap();
-    scene.refused(&Message::Plain(Request::SetLogFd), &[eventfd.as_fd()]);
-    let with_log = 1 << 26 | device_support::FEATURES;
-    scene.refused(&Message::Number(Request::SetFeatures, with_log), &[]);
-}
-
-#[test]
-fn memory_for_chains_in_flight_is_refused_whatever_its_shape() {
-    let place = Place::new();
-    let mut scene = Scene::new(&place);
-    let file = scene.front.guest.file.try_clone().unwrap();
-    for (mmap_size, mmap_offset, queues, queue_size) in [
-        (4096, 0, 2, 64),
-        (0, 0, 2, 64),
-        (64, 0, 2, 64),
-        (u64::MAX, 0, 2, 64),
-        (4096, u64::MAX, 2, 64),
-        (4096, 0, u16::MAX, u16::MAX),
-        (4096, 0, 0, 64),
-        (4096, 0, 2, 0),
-        (4096, 0, 1, 128),
-    ] {
-        let shape = Inflight { mmap_size, mmap_offset, queues, queue_size, padded: true };
-        scene.refused(&Message::Inflight(Request::SetInflightFd, shape), &[file.as_fd()]);
-        // The size of a ring that runs does not follow.
-        scene.refused(&state(Request::SetVringNum, 1, 128), &[]);
-    }
-}
-
-#[test]
-fn memory_for_chains_in_flight_asked_for_again_and_again_is_never_made() {
-    let place = Place::new();
-    let _device = Served::listen(&place, DeviceConfig::default());
-    let shape = Inflight { mmap_size: 0, mmap_offset: 0, queues: 2, queue_size: 64, padded: true };
-    let wanted = Message::Inflight(Request::GetInflightFd, shape);
-    let raw = Raw::acked(&place);
-    for _ in 0..10_000 {
-        assert_ne!(raw.ask(&wanted, &[]), Answer::Closed);
-    }
-    assert!(raw.still_answers());
 }

@@ -5,7 +5,7 @@ mod batch;
 mod software;
 mod writer;
 
-pub use batch::{CommitTx, Committed, TxBatch};
+pub use batch::{CommitTx, Committed, TxBatch, WrittenRange};
 pub use writer::PacketWriter;
 
 use super::rx::{RxBurst, RxPacket};

@@ -14,6 +14,7 @@
 //! memory: [`SharedU16`] and [`DescTable`] are the typed doors to rings, [`copy`](crate::copy) the
 //! one to payload.
 
+mod bitmap;
 mod error;
 pub mod guard;
 mod inspect;
@@ -25,6 +26,7 @@ mod policy;
 mod used;
 mod view;
 
+pub use bitmap::SharedBitmap;
 pub use error::RegionError;
 pub use mapping::Mapping;
 pub use owned::{Backing, OwnedMemory};

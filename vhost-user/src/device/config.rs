@@ -118,7 +118,7 @@ impl DeviceConfig {
         use feature as f;
         // The front-end keeps the control queue, and the status of the link; drivers insist on the
         // bits for more than one pair and for announcing themselves.
-        let always = f::VERSION_1 | f::CTRL_VQ | f::GUEST_ANNOUNCE | f::STATUS | f::MQ;
+        let always = f::VERSION_1 | f::CTRL_VQ | f::GUEST_ANNOUNCE | f::STATUS | f::MQ | f::LOG_ALL;
         let checksum = f::CSUM | f::GUEST_CSUM;
         let segmentation = f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
         let segmentation = segmentation | f::GUEST_TSO4 | f::GUEST_TSO6 | f::GUEST_ECN;
@@ -139,7 +139,8 @@ impl DeviceConfig {
     fn protocol_features(&self) -> ProtocolFeatures {
         use ProtocolFeatures as P;
         let always = P::MQ | P::RARP | P::REPLY_ACK | P::NET_MTU | P::BACKEND_REQ | P::CONFIG;
-        always | P::BACKEND_SEND_FD | P::RESET_DEVICE | P::CONFIGURE_MEM_SLOTS | P::STATUS
+        let memory = P::CONFIGURE_MEM_SLOTS | P::LOG_SHMFD | P::INFLIGHT_SHMFD;
+        always | memory | P::BACKEND_SEND_FD | P::RESET_DEVICE | P::STATUS
     }
 }
 

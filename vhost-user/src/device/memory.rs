@@ -6,6 +6,7 @@ use crate::memory::{GuestMemory, Region};
 use crate::wire::MemoryRegion;
 use ringport::link::LinkState;
 use ringport::shm::{Mapping, MemoryPolicy, RegionError};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// What the front-end shares.
@@ -60,22 +61,27 @@ impl SharedMemory {
         self.current = next;
     }
 
-    /// Maps a region from the start of its file, as mappings of huge pages must.
+    /// Maps `size` bytes at `offset` of a file, from its start, as mappings of huge pages must.
+    pub(super) fn map_file(
+        &self,
+        fd: &OwnedFd,
+        offset: u64,
+        size: u64,
+    ) -> Result<Arc<Mapping>, RegionError> {
+        let limit = u64::MAX - offset;
+        let end = offset.checked_add(size);
+        let end = end.ok_or(RegionError::TooLong { announced: size, limit })?;
+        Mapping::from_peer(fd, end, self.policy, &self.link).map(Arc::new)
+    }
+
     fn map(&self, offer: &RegionOffer) -> Result<Region, DeviceError> {
         let MemoryRegion { guest_address, size, user_address, mmap_offset } = offer.region;
-        let failed = |source| DeviceError::Region { guest_address, source };
-        let end = mmap_offset.checked_add(size);
-        let end = end.ok_or_else(|| {
-            let limit = u64::MAX - mmap_offset;
-            failed(RegionError::TooLong { announced: size, limit })
-        })?;
-        let mapping =
-            Mapping::from_peer(&offer.fd, end, self.policy, &self.link).map_err(failed)?;
+        let mapping = self.map_file(&offer.fd, mmap_offset, size);
         Ok(Region {
             guest: guest_address,
             front_end: user_address,
             size,
-            mapping: Arc::new(mapping),
+            mapping: mapping.map_err(|source| DeviceError::Region { guest_address, source })?,
             offset: mmap_offset,
         })
     }

@@ -14,6 +14,8 @@
 mod config;
 mod connection;
 mod event;
+mod inflight;
+mod log;
 mod memory;
 mod rings;
 mod session;

@@ -4,11 +4,14 @@ use super::Generation;
 use super::config::ring_features;
 use crate::backend::{RingBase, RingOffer};
 use crate::error::DeviceError;
+use crate::inflight::{Found, InflightArea};
+use crate::log::{DirtyLog, RingLog};
 use crate::memory::GuestMemory;
 use crate::virtqueue::{
-    KickMode, Prepared, RingAddresses, RingControl, RingError, RingStart, RxQueue, TxQueue,
-    published, rx_ring, tx_ring,
+    KickMode, Prepared, RingAddresses, RingControl, RingError, RingStart, RxQueue, TxQueue, packed,
+    rx_ring, split, tx_ring,
 };
+use crate::wire::feature;
 use ringport::doorbell::Doorbell;
 use ringport::error::{CallError, QueueError};
 use ringport::link::LinkState;
@@ -22,11 +25,15 @@ pub(super) struct Rings {
     rings: Vec<Ring>,
     kicks: KickMode,
     features: u64,
+    log: Option<DirtyLog>,
+    inflight: Option<InflightArea>,
 }
 
 #[derive(Debug)]
 struct Ring {
     control: RingControl,
+    /// Guest address under which its device area is logged.
+    log: Option<u64>,
     /// Entries, while it runs.
     size: Option<u16>,
     enabled: bool,
@@ -65,11 +72,15 @@ impl Rings {
             rings.push(Ring::new(control));
             queues.rx.push(rx);
         }
-        Ok((Self { rings, kicks, features: 0 }, queues))
+        Ok((Self { rings, kicks, features: 0, log: None, inflight: None }, queues))
     }
 
     pub(super) fn set_features(&mut self, features: u64, rings_enabled: bool) {
+        let changed = self.features ^ features;
         self.features = features;
+        if changed & feature::LOG_ALL != 0 {
+            self.relog();
+        }
         if rings_enabled {
             self.rings.iter_mut().for_each(|ring| ring.set_enabled(true));
         }
@@ -81,6 +92,9 @@ impl Rings {
         memory: Option<&Arc<GuestMemory>>,
     ) -> Result<(), DeviceError> {
         let (number, kicks, features) = (offer.index, self.kicks, ring_features(self.features));
+        let log = self.log_of(offer.addresses.log);
+        let failed = |source| DeviceError::Ring { ring: number, source };
+        let found = self.find_inflight(&offer).map_err(failed)?;
         let ring = self.ring(number);
         let (Some(ring), Some(memory)) = (ring, memory) else {
             return Err(DeviceError::NoMemory { ring: number });
@@ -94,8 +108,9 @@ impl Rings {
             driver: offer.addresses.driver_area,
             device: offer.addresses.device_area,
         };
-        let base = begin(offer.base, memory, &addresses)
-            .map_err(|source| DeviceError::Ring { ring: number, source })?;
+        let base = begin(offer.base, memory, &addresses, found.as_ref()).map_err(failed)?;
+        let inflight = found.map(|found| found.start(base, offer.size)).transpose();
+        let inflight = inflight.map_err(|error| failed(error.into()))?;
         let start = RingStart {
             addresses,
             base,
@@ -105,14 +120,36 @@ impl Rings {
             kick: kick.map(Arc::new),
             call: call.map(Arc::new),
             enabled: offer.enabled,
+            log,
+            inflight,
         };
-        let started = ring.control.start(Arc::clone(memory), start);
-        started.map_err(|source| DeviceError::Ring { ring: number, source })?;
+        ring.control.start(Arc::clone(memory), start).map_err(failed)?;
+        ring.log = offer.addresses.log;
         ring.size = Some(offer.size);
         ring.enabled = offer.enabled;
         ring.fault = None;
         ring.err = err;
         Ok(())
+    }
+
+    /// Has all rings note what they write to in this log from now on, once that was agreed on.
+    pub(super) fn set_log(&mut self, log: Option<DirtyLog>) {
+        self.log = log;
+        self.relog();
+    }
+
+    /// Has a ring note writes to its device area under this guest address, or not at all.
+    pub(super) fn set_log_address(&mut self, number: u16, address: Option<u64>) {
+        let log = self.log_of(address);
+        if let Some(ring) = self.ring(number) {
+            ring.log = address;
+            ring.control.set_log(log);
+        }
+    }
+
+    /// Rings that start from now on keep in this memory how far they are.
+    pub(super) fn set_inflight(&mut self, area: Option<InflightArea>) {
+        self.inflight = area;
     }
 
     pub(super) fn stop(&mut self, number: u16) {
@@ -213,6 +250,26 @@ impl Rings {
         [size(1), size(0)]
     }
 
+    fn relog(&mut self) {
+        let logs: Vec<_> = self.rings.iter().map(|ring| self.log_of(ring.log)).collect();
+        for (ring, log) in self.rings.iter_mut().zip(logs) {
+            ring.control.set_log(log);
+        }
+    }
+
+    /// Where a ring notes what it writes to, whose device area is logged under this address.
+    fn log_of(&self, device_area: Option<u64>) -> Option<RingLog> {
+        let log = self.log.clone().filter(|_| self.features & feature::LOG_ALL != 0)?;
+        Some(RingLog { log, device_area })
+    }
+
+    /// What the memory for chains in flight says of a ring.
+    fn find_inflight(&self, offer: &RingOffer) -> Result<Option<Found>, RingError> {
+        let packed = matches!(offer.base, RingBase::Packed { .. });
+        let found = self.inflight.as_ref().map(|area| area.find(offer.index, packed));
+        Ok(found.transpose()?.flatten())
+    }
+
     fn ring(&mut self, number: u16) -> Option<&mut Ring> {
         self.rings.get_mut(usize::from(number))
     }
@@ -220,7 +277,7 @@ impl Rings {
 
 impl Ring {
     fn new(control: RingControl) -> Self {
-        Self { control, size: None, enabled: false, err: None, fault: None }
+        Self { control, log: None, size: None, enabled: false, err: None, fault: None }
     }
 
     fn is_active(&self) -> bool {
@@ -256,14 +313,28 @@ impl Ring {
 /// A split ring says itself how far its last device was: buffers are used in order, so those behind
 /// the published index were not used, whatever the base. DPDK's driver sets the base to 0 when its
 /// device has restarted, and relies on that.
+///
+/// A packed ring does not; the memory for chains in flight does, where the front-end has that.
 fn begin(
     base: RingBase,
     memory: &GuestMemory,
     addresses: &RingAddresses,
+    inflight: Option<&Found>,
 ) -> Result<RingBase, RingError> {
     match base {
-        RingBase::Split { .. } => Ok(RingBase::Split { avail: published(memory, addresses)? }),
-        packed @ RingBase::Packed { .. } => Ok(packed),
+        RingBase::Split { .. } => {
+            let avail = split::published(memory, addresses)?;
+            if let Some(found) = inflight {
+                found.check_order(split::heads(memory, addresses, avail)?)?;
+            }
+            Ok(RingBase::Split { avail })
+        }
+        base @ RingBase::Packed { .. } => {
+            let Some(found) = inflight else { return Ok(base) };
+            let table = packed::table(memory, addresses)?;
+            let kept = found.position(addresses.size, |at| packed::is_used(&table, at))?;
+            Ok(kept.map_or(base, |at| RingBase::Packed { avail: at, used: at }))
+        }
     }
 }
 

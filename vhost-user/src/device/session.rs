@@ -1,10 +1,11 @@
 //! One connection to a front-end: what it asks for, and how it is done.
 
 use super::connection::{Connection, Step};
+use super::log::Log;
 use super::memory::{Generation, SharedMemory};
 use super::rings::{Queues, Rings};
-use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, space};
-use crate::backend::{self, BackendMachine, Failed};
+use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, inflight, space};
+use crate::backend::{self, BackendMachine, Failed, ResetKind};
 use crate::error::{ControlError, DeviceError};
 use crate::wire::feature;
 use ringport::doorbell::Doorbell;
@@ -23,6 +24,7 @@ pub(super) struct Session {
     connection: Connection,
     memory: SharedMemory,
     rings: Rings,
+    log: Log,
     link: Arc<LinkState>,
     /// Rung by queues when a change has settled, or a ring broken.
     wake: Arc<Doorbell>,
@@ -62,6 +64,7 @@ impl Session {
             connection: Connection::new(socket, BackendMachine::new(config.backend()))?,
             memory: SharedMemory::new(config.policy, Arc::clone(&link))?,
             rings,
+            log: Log::default(),
             link,
             wake,
             queues: Some(queues),
@@ -174,7 +177,35 @@ impl Session {
             E::RingKick { index, kick } => self.rings.set_kick(index, kick)?,
             E::RingCall { index, call } => self.rings.set_call(index, call)?,
             E::RingErr { index, err } => self.rings.set_err(index, err)?,
-            E::Reset(_) => self.rings.stop_all(),
+            E::RingLog { index, log } => self.rings.set_log_address(index, log),
+            E::LogBase { fd, area } => {
+                let log = self.log.replaced(&self.memory, &fd, area)?;
+                self.rings.set_log(log);
+            }
+            E::LogFd(fd) => {
+                let log = self.log.with_bell(fd)?;
+                self.rings.set_log(log);
+            }
+            E::InflightWanted { queues, queue_size } => {
+                let packed = self.connection.machine.features() & feature::RING_PACKED != 0;
+                let memory = inflight::make(packed, queues, queue_size);
+                let answer = memory.map_err(|error| {
+                    events.push_back(Event::RequestRefused(error));
+                    Failed
+                });
+                self.connection.machine.answer_inflight(answer)?;
+                return Ok(Next::Answered);
+            }
+            E::Inflight(said) => {
+                let area = inflight::take(&self.memory, &said)?;
+                self.rings.set_inflight(Some(area));
+            }
+            E::Reset(kind) => {
+                self.rings.stop_all();
+                if kind == ResetKind::Device {
+                    self.rings.set_inflight(None);
+                }
+            }
             E::BackendChannel(channel) => self.channel = Some(channel),
             E::ConfigRead(span) => {
                 let contents = space::read(&self.config, span);
@@ -198,7 +229,6 @@ impl Session {
         use backend::Event as E;
         let machine = &mut self.connection.machine;
         match event {
-            E::InflightWanted { .. } => machine.answer_inflight(Err(Failed))?,
             E::DeviceState(..) => machine.answer_device_state(Err(Failed))?,
             _ => machine.answer_ack(Err(Failed))?,
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(super) struct Area<'m> {
     name: &'static str,
     mapping: &'m Arc<Mapping>,
-    offset: u64,
+    place: Place,
 }
 
 impl<'m> Area<'m> {
@@ -20,9 +20,14 @@ impl<'m> Area<'m> {
         len: u64,
     ) -> Result<Self, RingError> {
         let missing = RingError::NotShared { area, address, len };
-        let Place { region, offset } = memory.at_front_end(address, len).ok_or(missing)?;
-        let mapping = memory.regions().mapping(region).ok_or(missing)?;
-        Ok(Self { name: area, mapping, offset })
+        let place = memory.at_front_end(address, len).ok_or(missing)?;
+        let mapping = memory.regions().mapping(place.region).ok_or(missing)?;
+        Ok(Self { name: area, mapping, place })
+    }
+
+    /// Guest address of its first byte.
+    pub(super) fn guest(&self, memory: &GuestMemory) -> u64 {
+        memory.guest_address(self.place).unwrap_or(0)
     }
 
     pub(super) fn word(&self, at: u64) -> Result<SharedU16, RingError> {
@@ -33,7 +38,7 @@ impl<'m> Area<'m> {
         &self,
         make: impl FnOnce(&Arc<Mapping>, u64) -> Result<T, OutOfRange>,
     ) -> Result<T, RingError> {
-        make(self.mapping, self.offset)
+        make(self.mapping, self.place.offset)
             .map_err(|source| RingError::Misaligned { area: self.name, source })
     }
 }

@@ -7,6 +7,7 @@ use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
 use super::tx::{self, TxQueue};
 use super::{RingError, RingStart};
 use crate::backend::RingBase;
+use crate::log::RingLog;
 use crate::memory::GuestMemory;
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
@@ -99,7 +100,7 @@ impl RingControl {
         let engine = (self.build)(memory, &start, Arc::clone(&self.seat))?;
         let mut mail = Mail::lock(&self.mail);
         exchange_kick(&self.seat, &mut mail, start.kick.clone())?;
-        (mail.fault, mail.call, mail.enabled) = (None, None, None);
+        (mail.fault, mail.call, mail.log, mail.enabled) = (None, None, None, None);
         let before = mail.ring.replace(RingChange::Start { engine, enabled: start.enabled });
         (self.ring, self.stopped_at, self.owed) = (Some(start), Stopped::Never, None);
         self.starts += 1;
@@ -219,6 +220,15 @@ impl RingControl {
         self.is_settled();
     }
 
+    /// Has the ring that is there note what it writes to elsewhere, or nowhere.
+    pub fn set_log(&mut self, log: Option<RingLog>) {
+        let Some(ring) = &mut self.ring else { return };
+        ring.log.clone_from(&log);
+        let mut mail = Mail::lock(&self.mail);
+        mail.log = Some(log);
+        post(&self.seat, mail);
+    }
+
     /// Whether the last change has taken effect: the data side uses nothing any more that was there
     /// before it.
     pub fn is_settled(&mut self) -> bool {
@@ -227,7 +237,9 @@ impl RingControl {
             // One that cannot be rung ends the link as soon as there are packets.
             let _ = call.ring();
         }
-        let returned = Mail::lock(&self.mail).take_returned();
+        let mut mail = Mail::lock(&self.mail);
+        let returned = (mail.take_returned(), mail.log_before.take());
+        drop(mail);
         drop(returned);
         settled
     }

@@ -1,5 +1,6 @@
 //! What engines need to know of a ring, whatever its layout.
 
+use super::notes::Notes;
 use super::seat::Seat;
 use super::{CHAIN_MAX, Called, KickMode, RingStart};
 use crate::memory::GuestMemory;
@@ -95,6 +96,7 @@ pub(super) struct Ground {
     /// We asked for a kick and have taken nothing since.
     pub(super) armed: bool,
     pub(super) call: Option<Arc<Doorbell>>,
+    pub(super) notes: Notes,
     pub(super) seat: Arc<Seat>,
 }
 
@@ -112,6 +114,7 @@ impl Ground {
             kicks: start.kicks,
             armed: start.kicks == KickMode::Interrupt,
             call: start.call.clone(),
+            notes: Notes::new(start.log.clone(), start.inflight.clone()),
             seat,
         }
     }

@@ -116,10 +116,14 @@ impl<D: Direction> Line<D> {
                 mail.returned.extend(engine.take().map(|old| withdraw::<D>(old, &mut self.stats)));
             }
         }
-        let call = mail.call.take();
+        let (call, log) = (mail.call.take(), mail.log.take());
         if let Some(engine) = &mut engine {
+            let ground = engine.side.ring().ground_mut();
             if let Some(call) = call {
-                engine.side.ring().ground_mut().call = call;
+                ground.call = call;
+            }
+            if let Some(log) = log {
+                mail.log_before = ground.notes.exchange_log(log);
             }
             self.seat.handover.set_position(engine.side.ring().position());
         }

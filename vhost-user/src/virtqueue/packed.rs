@@ -19,3 +19,4 @@ pub(super) mod tests;
 
 pub(super) use position::Position;
 pub(super) use ring::Ring;
+pub(crate) use ring::{is_used, table};

@@ -3,6 +3,7 @@
 use super::line::Engine;
 use super::rx::Rx;
 use super::tx::Tx;
+use crate::log::RingLog;
 use ringport::burst::RxBatch;
 use ringport::doorbell::{Doorbell, DoorbellSet};
 use ringport::error::QueueError;
@@ -29,6 +30,7 @@ pub(super) struct Mail {
     pub(super) ring: Option<RingChange>,
     pub(super) enabled: Option<bool>,
     pub(super) call: Option<Option<Arc<Doorbell>>>,
+    pub(super) log: Option<Option<RingLog>>,
     /// Of the ring that is there. In the set of bells.
     pub(super) kick: Option<Arc<Doorbell>>,
     /// How the driver broke the ring that was there.
@@ -37,6 +39,8 @@ pub(super) struct Mail {
     pub(super) announcement: Option<Box<RxBatch>>,
     /// From the data side, to be dropped by control.
     pub(super) returned: Vec<AnyEngine>,
+    /// As well.
+    pub(super) log_before: Option<RingLog>,
 }
 
 #[derive(Debug)]

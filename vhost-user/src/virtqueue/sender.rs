@@ -2,7 +2,7 @@
 
 use super::buffer::{Written, mark_buffer};
 use super::descriptor::Access;
-use super::layout::{Layout, Ring};
+use super::layout::{Ground, Layout, Ring};
 use super::line::{Engine, Side};
 use super::tx::{Tx, TxSide};
 use super::{Called, RingFeatures};
@@ -143,7 +143,8 @@ impl<L: Layout> Sender<L> {
         called
     }
 
-    /// As [`publish_plain`](Self::publish_plain), for packets and buffers of any kind.
+    /// As [`publish_plain`](Self::publish_plain), for packets and buffers of any kind, and while
+    /// writes are logged: headers are there before anything is noted.
     #[inline(never)]
     fn publish_odd(&mut self, committed: &Committed<'_>) -> Called {
         let mut shapes = committed.shapes();
@@ -164,6 +165,8 @@ impl<L: Layout> Sender<L> {
                 (packet, packet_buffers) = (slots, 0);
             }
         }
+        let Ground { memory, notes, .. } = self.ring.ground();
+        notes.packets(memory, committed);
         let used = self.buffers.iter().zip(&self.lens).take(count);
         self.ring.give_back(used.map(|(buffer, len)| (buffer.chain, *len)))
     }
@@ -173,7 +176,8 @@ impl<L: Layout> CommitTx for Sender<L> {
     #[inline]
     fn commit(&mut self, committed: Committed<'_>) {
         self.stats.packets += committed.packets as u64;
-        let called = match committed.packets == committed.slots {
+        let plain = committed.packets == committed.slots && !self.ring.ground().notes.log();
+        let called = match plain {
             true => self.publish_plain(&committed),
             false => self.publish_odd(&committed),
         };

@@ -25,4 +25,4 @@ mod ring;
 pub(super) mod tests;
 
 pub(super) use ring::Ring;
-pub use ring::published;
+pub(crate) use ring::{heads, published};

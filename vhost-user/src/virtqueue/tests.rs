@@ -22,6 +22,7 @@ macro_rules! for_both_layouts {
 mod bells;
 mod broken;
 mod memory;
+mod noted;
 mod peer;
 mod rig;
 mod states;

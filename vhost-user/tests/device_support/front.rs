@@ -55,7 +55,9 @@ impl Front {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
             | VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::RESET_DEVICE;
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::LOG_SHMFD
+            | VhostUserProtocolFeatures::INFLIGHT_SHMFD;
         assert!(protocol.contains(wanted), "offered {protocol:?}");
         vhost.set_protocol_features(wanted).unwrap();
         vhost.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);

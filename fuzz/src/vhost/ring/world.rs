@@ -141,6 +141,8 @@ impl World {
             kick: Some(kick),
             call: Some(Arc::clone(&call)),
             enabled: true,
+            log: None,
+            inflight: None,
         };
         lane.control.start(Arc::clone(&self.guest), start)?;
         (lane.on, lane.enabled, lane.broken, lane.known) = (true, true, None, true);

@@ -9,6 +9,7 @@ use crate::error::QueueError;
 use crate::offload::{Accepts, Offload};
 use crate::shm::Regions;
 use headed::Fronts;
+pub use headed::WrittenRange;
 use std::ptr::NonNull;
 use std::sync::Arc;
 

@@ -23,6 +23,10 @@ impl Position {
         (slot < size).then_some(Self { slot, wrap, size })
     }
 
+    pub(super) fn index(self) -> PackedIndex {
+        PackedIndex { index: self.slot, wrap: self.wrap }
+    }
+
     /// The position, with the wrap counter as bit 15.
     #[inline(always)]
     pub(super) fn word(self) -> u32 {
@@ -64,6 +68,12 @@ impl Position {
     pub(super) fn has(self, state: State) -> bool {
         let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
         available == self.wrap && used != self.wrap
+    }
+
+    /// Whether a device gave the descriptor here back.
+    pub(super) fn is_used(self, state: State) -> bool {
+        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
+        available == self.wrap && used == self.wrap
     }
 
     /// The state of the used descriptor here.

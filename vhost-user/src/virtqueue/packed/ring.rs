@@ -21,7 +21,7 @@ use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, KNOWN};
 use crate::virtqueue::layout::{self, Ground, Layout};
 use crate::virtqueue::seat::Seat;
-use crate::virtqueue::{Called, KickMode, RingError, RingStart};
+use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
 use ringport::error::QueueError;
 use ringport::shm::{PackedTable, SharedU16};
@@ -44,6 +44,8 @@ pub(in crate::virtqueue) struct Ring {
     call_flags: SharedU16,
     kick_flags: SharedU16,
     event_idx: bool,
+    /// Guest address of the first descriptor, for the dirty log.
+    guest: u64,
 }
 
 /// Where a chain may begin, and how many descriptors there are from there on to the end of a turn
@@ -52,6 +54,22 @@ pub(in crate::virtqueue) struct Ring {
 pub(in crate::virtqueue) struct Place {
     at: Position,
     left: u16,
+}
+
+/// The descriptors of a ring.
+///
+/// # Errors
+/// [`RingError`]: there is no ring at these addresses.
+pub(crate) fn table(memory: &GuestMemory, at: &RingAddresses) -> Result<PackedTable, RingError> {
+    let size = at.size;
+    let area = Area::find(memory, "descriptor ring", at.descriptor, 16 * u64::from(size))?;
+    area.view(|mapping, offset| PackedTable::new(mapping, offset, size))
+}
+
+/// Whether the driver can see that the descriptor at a position was used.
+pub(crate) fn is_used(table: &PackedTable, at: PackedIndex) -> bool {
+    let state = State(table.view().load_state(at.index));
+    Position::of(at, table.slots()).is_some_and(|at| at.is_used(state))
 }
 
 impl Ring {
@@ -80,12 +98,40 @@ impl Ring {
             call_flags: driver.word(2)?,
             kick_flags: device.word(2)?,
             event_idx: features.event_idx,
+            guest: table.guest(&memory),
             ground: Ground::new(Arc::clone(&memory), start, access, seat),
         })
     }
 
     fn is_available(&self, at: Position) -> bool {
         at.has(State(self.table.view().load_state(at.slot())))
+    }
+
+    /// Publishes the descriptors up to `next`, of which the first becomes `state`, and notes that.
+    #[cold]
+    fn publish_noted(&self, next: Position, state: u64) {
+        let (notes, old) = (&self.ground.notes, self.next);
+        if let Some(inflight) = notes.inflight() {
+            inflight.positions(next.index(), old.index());
+        }
+        self.table.view().store_state(old.slot(), state);
+        if let Some(inflight) = notes.inflight() {
+            inflight.positions(next.index(), next.index());
+        }
+        let (slot, size) = (old.slot(), self.size());
+        let count = u16::try_from(next.since(old)).unwrap_or(size);
+        let until_end = count.min(size - slot);
+        let range = |slot: u16, count: u16| (16 * u64::from(slot), 16 * u64::from(count));
+        notes.descriptors(self.guest, [range(slot, until_end), range(0, count - until_end)]);
+        notes.tell();
+    }
+
+    /// Asks for kicks, or for none.
+    fn ask(&self, flags: u16) {
+        self.kick_flags.set(flags);
+        if self.ground.notes.log() {
+            self.ground.notes.device_area([(0, 4)]);
+        }
     }
 
     /// Whether the driver wants a call, after we went on from `before`.
@@ -127,7 +173,7 @@ impl layout::Ring for Ring {
     }
 
     fn tell(&self) {
-        self.kick_flags.set(if self.ground.armed { 0 } else { NEVER });
+        self.ask(if self.ground.armed { 0 } else { NEVER });
     }
 
     fn arm(&mut self) -> Result<bool, QueueError> {
@@ -135,7 +181,7 @@ impl layout::Ring for Ring {
             return Ok(true);
         }
         self.ground.armed = true;
-        self.kick_flags.set(0);
+        self.ask(0);
         // Pairs with the driver's fence between publishing and looking at the flags.
         fence(Ordering::SeqCst);
         Ok(self.is_available(self.next))
@@ -213,7 +259,11 @@ impl Layout for Ring {
             at = at.ahead(chain.entries);
         }
         let Some(state) = first_state else { return Called::Never };
-        table.store_state(first.slot(), state);
+        if self.ground.notes.any() {
+            self.publish_noted(at, state);
+        } else {
+            table.store_state(first.slot(), state);
+        }
         self.next = at;
         self.ground.call(|| self.wants_call(first))
     }
@@ -230,7 +280,7 @@ impl Layout for Ring {
         let Ground { armed, kicks, .. } = &mut self.ground;
         if *armed && *kicks == KickMode::Adaptive {
             *armed = false;
-            self.kick_flags.set(NEVER);
+            self.ask(NEVER);
         }
     }
 }

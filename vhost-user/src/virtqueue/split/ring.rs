@@ -57,9 +57,29 @@ struct Events {
 ///
 /// # Errors
 /// [`RingError`]: there is no ring at these addresses.
-pub fn published(memory: &GuestMemory, at: &RingAddresses) -> Result<u16, RingError> {
+pub(crate) fn published(memory: &GuestMemory, at: &RingAddresses) -> Result<u16, RingError> {
     let area = Area::find(memory, "used ring", at.device, 4)?;
     Ok(area.word(2)?.atomic().load(std::sync::atomic::Ordering::Acquire))
+}
+
+/// The heads of the chains that the driver has made available from `from` on, at most one turn.
+///
+/// # Errors
+/// As [`published`].
+pub(crate) fn heads(
+    memory: &GuestMemory,
+    at: &RingAddresses,
+    from: u16,
+) -> Result<impl Iterator<Item = u16>, RingError> {
+    let size = at.size;
+    if !size.is_power_of_two() {
+        return Err(RingError::Size { size });
+    }
+    let area = Area::find(memory, "available ring", at.driver, 4 + 2 * u64::from(size))?;
+    let table = area.view(|mapping, offset| IndexTable::new(mapping, offset + 4, size))?;
+    let available = area.word(2)?.atomic().load(std::sync::atomic::Ordering::Acquire);
+    let count = available.wrapping_sub(from).min(size);
+    Ok((0..count).map(move |ahead| table.load(from.wrapping_add(ahead))))
 }
 
 impl Ring {
@@ -114,13 +134,48 @@ impl Ring {
     #[inline]
     fn publish(&mut self, count: u16) -> Called {
         let before = self.cursor.next();
-        self.cursor.publish(self.used_index.atomic(), count);
+        if self.ground.notes.any() {
+            self.publish_noted(count);
+        } else {
+            self.cursor.publish(self.used_index.atomic(), count);
+        }
         self.ground.call(|| match &self.events {
             Some(events) => ring::must_ring_at(events.used.atomic(), before, self.cursor.next()),
             None => ring::must_ring(self.available_flags.atomic()),
         })
     }
 }
+
+impl Ring {
+    /// Publishes, and notes what was written: the elements before the driver may know of them.
+    #[cold]
+    fn publish_noted(&mut self, count: u16) {
+        let Self { ground: Ground { notes, .. }, cursor, used_index, .. } = self;
+        let (slot, size) = (cursor.next().0 % cursor.ring_size(), cursor.ring_size());
+        let until_end = count.min(size - slot);
+        let elements = |slot: u16, count: u16| (4 + 8 * u64::from(slot), 8 * u64::from(count));
+        notes.device_area([elements(slot, until_end), elements(0, count - until_end)]);
+        cursor.publish(used_index.atomic(), count);
+        notes.device_area([INDEX]);
+        if let Some(inflight) = notes.inflight() {
+            inflight.used(cursor.next().0);
+        }
+        notes.tell();
+    }
+
+    /// Notes that what asks the driver for kicks was written.
+    #[inline(always)]
+    fn note_asked(&self) {
+        if self.ground.notes.log() {
+            let event = 4 + 8 * u64::from(self.cursor.ring_size());
+            let event = self.events.is_some().then_some((event, 2));
+            self.ground.notes.device_area([INDEX].into_iter().chain(event));
+        }
+    }
+}
+
+/// Flags and index of the device area: offset and length, in bytes.
+const INDEX: (u64, u64) = (0, 4);
 
 impl layout::Ring for Ring {
     #[inline(always)]
@@ -151,6 +206,7 @@ impl layout::Ring for Ring {
             Some(events) => events.available.set(self.cursor.next().0),
             None => self.used_flags.set(u16::from(!self.ground.armed)),
         }
+        self.note_asked();
     }
 
     fn arm(&mut self) -> Result<bool, QueueError> {
@@ -164,6 +220,7 @@ impl layout::Ring for Ring {
             Some(events) => ring::arm_at(cursor, events.available.atomic(), peer)?,
             None => ring::arm(cursor, used_flags.atomic(), peer)?,
         };
+        self.note_asked();
         Ok(known > 0)
     }
 }
@@ -267,5 +324,6 @@ impl Layout for Ring {
             }
             (None, _) => {}
         }
+        self.note_asked();
     }
 }

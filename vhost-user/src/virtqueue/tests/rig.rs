@@ -46,7 +46,17 @@ impl Ends {
         kicks: KickMode,
     ) -> RingStart {
         let (kick, call) = (Some(Arc::clone(&self.kick)), self.call.clone());
-        RingStart { addresses, base, features, kicks, kick, call, enabled: true }
+        RingStart {
+            addresses,
+            base,
+            features,
+            kicks,
+            kick,
+            call,
+            enabled: true,
+            log: None,
+            inflight: None,
+        }
     }
 
     /// Control was told that the ring has begun.

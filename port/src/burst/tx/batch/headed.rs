@@ -2,7 +2,7 @@
 //! pieces.
 #![expect(unsafe_code, reason = "slots hold addresses in shared memory")]
 
-use super::{TxBatch, TxSlot};
+use super::{Committed, TxBatch, TxSlot};
 use crate::burst::{Piece, PushError, Shape};
 use crate::copy;
 use crate::error::QueueError;
@@ -193,5 +193,38 @@ impl TxBatch {
         // a batch with a front.
         let address = unsafe { slot.address.sub(front) };
         Some(Extent { address, len: slot.capacity() + front, last: true })
+    }
+}
+
+/// A range that was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenRange {
+    /// Its region.
+    pub region: u16,
+    /// Start in the region's mapping, in bytes.
+    pub offset: u64,
+    /// Length, in bytes.
+    pub len: usize,
+}
+
+impl Committed<'_> {
+    /// Where the packets are, with the headers in front of them, for a protocol that takes note of
+    /// what it wrote. One range for each slot that holds something, in order.
+    pub fn written(&self) -> impl Iterator<Item = WrittenRange> + '_ {
+        let batch = &*self.batch;
+        // Of the header in front of the packet, what is still to be passed.
+        let (mut front, mut ended) = (batch.front(), false);
+        (0..self.slots).filter_map(move |at| {
+            let (extent, slot) = (batch.extent(at)?, batch.slots.get(at)?);
+            let headed = front.min(extent.len);
+            front -= headed;
+            ended |= slot.written() > 0 && !slot.written.more();
+            if extent.last && ended {
+                (front, ended) = (batch.front(), false);
+            }
+            let (region, len) = (slot.holds.region(), headed + slot.written());
+            let offset = batch.regions.offset_of(region, extent.address)?;
+            (len > 0).then_some(WrittenRange { region, offset, len })
+        })
     }
 }

@@ -135,6 +135,16 @@ impl Driver {
         self.file.write_all_at(&bytes, 0).unwrap();
     }
 
+    /// All that the guest has, from its first byte on.
+    pub(crate) fn all(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(LEN).unwrap()];
+        let (first, second) =
+            bytes.split_at_mut(usize::try_from(self.setup.second_region).unwrap());
+        self.file.read_exact_at(first, 0).unwrap();
+        self.file.read_exact_at(second, self.setup.second_region + GAP).unwrap();
+        bytes
+    }
+
     /// Where in the file a guest address is.
     fn offset(&self, guest: u64) -> u64 {
         let at = guest - GUEST;
