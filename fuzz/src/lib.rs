@@ -27,7 +27,7 @@ use std::io;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("wire", wire),
     ("control_server", control_server),
     ("control_client", control_client),
@@ -37,6 +37,7 @@ pub const TARGETS: [Target; 9] = [
     ("vhost_device", vhost_device),
     ("vhost_split", vhost_split),
     ("vhost_packed", vhost_packed),
+    ("vhost_notes", vhost_notes),
 ];
 
 /// One control message from its bytes, and back.
@@ -82,6 +83,12 @@ pub fn vhost_split(data: &[u8]) {
 /// As [`vhost_split`], on packed rings.
 pub fn vhost_packed(data: &[u8]) {
     open_files::all_closed_after(|| vhost::packed(data));
+}
+
+/// A device whose front-end logs what it writes to, keeps what is in flight, and writes to both as
+/// `data` says.
+pub fn vhost_notes(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::notes(data));
 }
 
 /// Runs `target` on each of `files`.

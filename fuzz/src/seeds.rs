@@ -27,6 +27,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "ring_client" => ring_client(),
         "vhost_messages" => vhost::messages(),
         "vhost_device" => vhost::device(),
+        "vhost_notes" => vhost::notes(),
         "vhost_split" => vhost::rings(false),
         "vhost_packed" => vhost::rings(true),
         _ => Vec::new(),

@@ -331,3 +331,32 @@ fn controlled(packed: bool) -> Vec<Seed> {
         }),
     ]
 }
+
+/// Operations, one after the other.
+type Parts<'a> = &'a [&'a [[u8; 4]]];
+
+/// Of [`crate::vhost_notes`]: each operation is a kind and three bytes.
+pub(super) fn notes() -> Vec<Seed> {
+    let traffic: &[[u8; 4]] = &[[0, 10, 0, 0], [4, 9, 0, 0], [2, 5, 0, 0], [5, 3, 40, 0]];
+    let logged: &[[u8; 4]] = &[[7, 8, 1, 0], [8, 1, 0, 0]];
+    let restart: &[[u8; 4]] = &[[9, 0, 0, 0]];
+    let script =
+        |header: u8, parts: Parts<'_>| Script::new(&[header]).add(&parts.concat().concat()).bytes();
+    let many = traffic.repeat(12);
+    let parts: &[([&'static str; 2], Parts<'_>)] = &[
+        (["split-logged", "packed-logged"], &[traffic, logged, traffic, &[[8, 0, 0, 0]], traffic]),
+        (["split-log-exchanged", "packed-log-exchanged"], &[logged, traffic, logged, traffic]),
+        (["split-log-too-long", "packed-log-too-long"], &[traffic, &[[7, 40, 3, 0xff]], traffic]),
+        (["split-restarted", "packed-restarted"], &[&many, restart, &many, restart, traffic]),
+        (["split-forgotten", "packed-forgotten"], &[traffic, &[[11, 3, 0, 0]], traffic]),
+        (["split-position", "packed-position"], &[traffic, &[[10, 16, 9, 1]], restart, traffic]),
+        (["split-beyond", "packed-beyond"], &[traffic, &[[10, 16, 99, 1]], restart, traffic]),
+        (["split-marked", "packed-marked"], &[traffic, &[[10, 0, 2, 3]], restart, traffic]),
+        (["split-version", "packed-version"], &[traffic, &[[10, 8, 2, 1]], restart, traffic]),
+        (["split-short", "packed-short"], &[traffic, &[[9, 0xf0, 3, 0]], traffic]),
+    ];
+    let both = parts.iter().flat_map(|(names, parts)| {
+        names.iter().zip([6, 7]).map(|(name, header)| (*name, script(header, parts)))
+    });
+    both.collect()
+}

@@ -4,11 +4,13 @@
 
 mod device;
 mod messages;
+mod notes;
 mod ring;
 pub(crate) mod say;
 
 pub(crate) use device::run as device;
 pub(crate) use messages::run as messages;
+pub(crate) use notes::run as notes;
 pub(crate) use ring::{EVENT_IDX, IN_ORDER, INDIRECT, MERGEABLE, RX_OFFLOADS, packed, split};
 
 /// Most operations of one input.

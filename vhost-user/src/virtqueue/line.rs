@@ -88,15 +88,16 @@ impl<D: Direction> Line<D> {
         self.seat.handover.picked_up();
         let mut enabled = self.disabled.is_none();
         let mut engine = self.running.take().or_else(|| self.disabled.take());
+        let mut is_new = false;
         match mail.ring.take() {
             None => {}
             Some(RingChange::Start { engine: new, enabled: at_first }) => {
                 mail.returned.extend(engine.take().map(|old| withdraw::<D>(old, &mut self.stats)));
                 engine = D::unpack(new);
                 enabled = at_first;
+                is_new = true;
                 if let Some(new) = &mut engine {
                     *new.side.stats_mut() = self.stats;
-                    new.side.ring().tell();
                 }
             }
             Some(RingChange::Replace(new)) => match (D::unpack(new), engine.take()) {
@@ -104,6 +105,7 @@ impl<D: Direction> Line<D> {
                     *new.side.stats_mut() = *old.side.stats();
                     resume(new.side.ring(), old.side.ring());
                     mail.returned.push(D::pack(old));
+                    is_new = true;
                     engine = Some(new);
                 }
                 // It broke before.
@@ -124,6 +126,10 @@ impl<D: Direction> Line<D> {
             }
             if let Some(log) = log {
                 mail.log_before = ground.notes.exchange_log(log);
+            }
+            if is_new {
+                // Only now: it is written to the ring, and logged.
+                engine.side.ring().tell();
             }
             self.seat.handover.set_position(engine.side.ring().position());
         }
@@ -215,10 +221,9 @@ fn withdraw<D: Direction>(engine: Box<Engine<D>>, stats: &mut D::Stats) -> AnyEn
     D::pack(engine)
 }
 
-/// Has `new` go on where `old` is, and tells the driver the same as that did.
+/// Has `new` go on where `old` is, to tell the driver the same as that did.
 fn resume(new: &mut dyn Ring, old: &mut dyn Ring) {
     new.set_position(old.position());
     let (from, to) = (old.ground_mut(), new.ground_mut());
     (to.armed, to.call) = (from.armed, from.call.take());
-    new.tell();
 }
