@@ -157,6 +157,11 @@ pub enum RingError {
 /// that one chain can make.
 const CHAIN_MAX: u16 = 1024;
 
+/// Descriptors that a burst reads, other than those of packets in one buffer each: once it has read
+/// so many, it ends with what it has, which is at least one chain. It bounds the work that one burst
+/// can make.
+const BURST_DESCRIPTORS: usize = 4096;
+
 /// What became of a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Called {

@@ -3,12 +3,12 @@
 use super::RingFeatures;
 use super::descriptor::Access;
 use super::header::{decode, split_header};
-use super::layout::{Layout, Ring};
+use super::layout::{Layout, Ring, Walked};
 use super::line::{Engine, Side};
 use super::rx::{Rx, RxSide};
 use crate::memory::GuestMemory;
 use crate::net::{HEADER, HEADER_LEN};
-use ringport::burst::{BURST_MAX, Piece, ReleaseRx, Released, RxBatch};
+use ringport::burst::{BURST_MAX, ReleaseRx, Released, RxBatch};
 use ringport::error::QueueError;
 use ringport::offload::Offload;
 use ringport::stats::RxStats;
@@ -22,8 +22,8 @@ pub(super) struct Receiver<L: Layout> {
     offloads: bool,
     /// Of the batch's packets.
     chains: Box<[L::Chain]>,
-    /// The pieces of one chain.
-    pieces: Vec<Piece>,
+    /// The pieces of one chain, and how many descriptors the burst has read.
+    walked: Walked,
     stats: RxStats,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn receiver<L: Layout + 'static>(ring: L, features: &RingFeatures) ->
         in_order,
         offloads,
         chains: vec![L::Chain::default(); BURST_MAX].into(),
-        pieces: Vec::with_capacity(limit + GuestMemory::REGIONS_MAX),
+        walked: Walked::new(limit + GuestMemory::REGIONS_MAX),
         stats: RxStats::default(),
     };
     Box::new(Engine { batch: if offloads { batch.with_offloads() } else { batch }, side })
@@ -70,14 +70,15 @@ impl<L: Layout> RxSide for Receiver<L> {
 }
 
 impl<L: Layout> Receiver<L> {
-    /// Goes on behind the plain packets with those of any other kind. Bad ones at the front are
-    /// dropped; behind good ones they wait for the next burst.
+    /// Goes on behind the plain packets with those of any other kind, until enough descriptors were
+    /// read. Bad ones at the front are dropped; behind good ones they wait for the next burst.
     #[inline(never)]
     fn take_odd(&mut self, batch: &mut RxBatch, wanted: usize) -> Result<(), QueueError> {
         let (mut taken, mut dropped, mut gone) = (batch.packets(), 0, 0);
         let mut at = self.ring.place(taken);
         let mut outcome = Ok(());
-        while gone + dropped + taken < wanted && self.ring.has(at) {
+        self.walked.clear();
+        while gone + dropped + taken < wanted && !self.walked.is_enough() && self.ring.has(at) {
             let (chain, appended) = match self.take_chain(batch, at) {
                 Ok(found) => found,
                 Err(error) => {
@@ -121,20 +122,20 @@ impl<L: Layout> Receiver<L> {
         batch: &mut RxBatch,
         at: L::Place,
     ) -> Result<(L::Chain, Result<bool, QueueError>), QueueError> {
-        self.pieces.clear();
-        let (chain, len) = self.ring.walk(at, &mut self.pieces)?;
+        self.walked.pieces.clear();
+        let (chain, len) = self.ring.walk(at, &mut self.walked)?;
         let appended = len.and_then(|len| {
             if len <= HEADER {
                 return Err(QueueError::TooShort { len, header: HEADER });
             }
             let mut header = [0; HEADER_LEN];
             let memory = &self.ring.ground().memory;
-            let first = split_header(memory, &mut self.pieces, &mut header)?;
+            let first = split_header(memory, &mut self.walked.pieces, &mut header)?;
             let offload = match self.offloads {
                 true => decode(&header, len - HEADER, &mut self.stats),
                 false => Offload::default(),
             };
-            batch.append(self.pieces.get(first..).unwrap_or_default(), offload)
+            batch.append(self.walked.pieces.get(first..).unwrap_or_default(), offload)
         });
         Ok((chain, appended))
     }

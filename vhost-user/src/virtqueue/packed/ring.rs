@@ -19,7 +19,7 @@ use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, KNOWN};
-use crate::virtqueue::layout::{self, Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout, Walked};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -193,10 +193,10 @@ impl Layout for Ring {
     fn walk(
         &self,
         Place { at, .. }: Place,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
         let Ground { walker, memory, .. } = &self.ground;
-        chain::walk(walker, self.table.view(), at, memory, pieces)
+        chain::walk(walker, self.table.view(), at, memory, walked)
     }
 
     /// The first descriptor is written last.

@@ -17,7 +17,7 @@ use super::chain;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, Descriptor};
-use crate::virtqueue::layout::{self, Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout, Walked};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -218,14 +218,14 @@ impl Layout for Ring {
     fn walk(
         &self,
         at: RingIdx,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<(u16, Result<u32, QueueError>), QueueError> {
         let (index, entries) = (self.available.load(at.0), self.cursor.ring_size());
         if index >= entries {
             return Err(QueueError::NoSuchDescriptor { index, entries });
         }
         let Ground { walker, memory, .. } = &self.ground;
-        Ok((index, chain::walk(walker, (&self.descriptors, entries), index, memory, pieces)))
+        Ok((index, chain::walk(walker, (&self.descriptors, entries), index, memory, walked)))
     }
 
     #[inline(always)]
