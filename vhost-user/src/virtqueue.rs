@@ -12,6 +12,8 @@
 //!     one descriptor to sleep on      <- bells -   which kick belongs to it
 //! ```
 //!
+//! A packet may outlive its burst, and its ring: see [`HeldPacket`].
+//!
 //! Spec: VIRTIO 1.3 §2.6 to §2.8.
 
 mod announce;
@@ -20,7 +22,9 @@ mod buffer;
 mod control;
 mod descriptor;
 mod header;
+mod held;
 mod layout;
+mod ledger;
 mod line;
 mod packed;
 mod receiver;
@@ -34,6 +38,7 @@ mod tx;
 mod tests;
 
 pub use control::{Prepared, RingControl, rx_ring, tx_ring};
+pub use held::HeldPacket;
 pub use rx::RxQueue;
 pub use split::published;
 pub use tx::TxQueue;

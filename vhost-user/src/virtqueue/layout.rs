@@ -32,7 +32,7 @@ pub(super) trait Ring: Debug + Send {
 }
 
 /// A ring as those see it who move packets. Chains are used in the order in which they come.
-pub(super) trait Layout: Ring + Sized {
+pub(super) trait Layout: Ring + Clone + 'static {
     /// What a chain is given back with.
     type Chain: Debug + Copy + Default + Send;
     /// Where a chain may begin, at our position or behind it.
@@ -76,6 +76,9 @@ pub(super) trait Layout: Ring + Sized {
     /// come in order: the last one speaks for all.
     fn give_back_run(&mut self, chains: &[Self::Chain]) -> Called;
 
+    /// Goes on behind the next chains, which a copy of the ring gives back.
+    fn pass(&mut self, chains: &[Self::Chain]);
+
     /// There was work: no kicks are needed for a while.
     fn disarm(&mut self);
 
@@ -87,7 +90,7 @@ pub(super) trait Layout: Ring + Sized {
 }
 
 /// What rings of either layout have.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ground {
     pub(super) memory: Arc<GuestMemory>,
     pub(super) walker: Walker,
@@ -139,12 +142,14 @@ pub(super) struct Walked {
     pub(super) pieces: Vec<Piece>,
     /// Descriptors that were read.
     pub(super) descriptors: usize,
+    /// Of the last chain, those in the ring itself.
+    pub(super) in_ring: u16,
 }
 
 impl Walked {
     /// Room for `pieces`.
     pub(super) fn new(pieces: usize) -> Self {
-        Self { pieces: Vec::with_capacity(pieces), descriptors: 0 }
+        Self { pieces: Vec::with_capacity(pieces), descriptors: 0, in_ring: 0 }
     }
 
     /// Begins a burst.

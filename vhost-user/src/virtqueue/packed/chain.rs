@@ -33,6 +33,7 @@ pub(super) fn walk(
     let mut outcome = Ok(0);
     for entries in 1..=walker.limit {
         walked.descriptors += 1;
+        walked.in_ring = entries;
         let state = State(ring.load_state(at.slot()));
         let (len, flags) = (state.len(), state.flags());
         let descriptor = Descriptor { address: ring.load_address(at.slot()), len, flags, next: 0 };

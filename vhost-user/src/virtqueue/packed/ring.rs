@@ -34,7 +34,7 @@ const NEVER: u16 = 1;
 const AT_POSITION: u16 = 2;
 
 /// A ring in the driver's memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::virtqueue) struct Ring {
     ground: Ground,
     /// Ours: chains are used in the order in which they come.
@@ -223,6 +223,10 @@ impl Layout for Ring {
         // The last one's id is where the first one was.
         let entries = chains.iter().map(|chain| chain.entries).sum();
         self.give_back(chains.last().map(|last| (Chain { entries, ..*last }, 0)).into_iter())
+    }
+
+    fn pass(&mut self, chains: &[Chain]) {
+        self.next = chains.iter().fold(self.next, |next, chain| next.ahead(chain.entries));
     }
 
     #[inline]

@@ -27,8 +27,10 @@ pub(super) fn walk(
     let mut table = Table::Ring { table, size };
     let (mut index, mut bytes) = (head, 0u32);
     let room = walked.pieces.len() + usize::from(walker.limit);
+    walked.in_ring = 0;
     for _ in 0..walker.limit {
         walked.descriptors += 1;
+        walked.in_ring += u16::from(matches!(table, Table::Ring { .. }));
         let descriptor = table.load(index)?;
         if descriptor.flags & INDIRECT != 0 {
             table = enter(walker, table, descriptor, memory)?;

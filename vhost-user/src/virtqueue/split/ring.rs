@@ -27,7 +27,7 @@ use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
 use std::sync::Arc;
 
 /// A ring in the driver's memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::virtqueue) struct Ring {
     ground: Ground,
     /// Our position in both rings: chains are used in the order in which they come.
@@ -44,7 +44,7 @@ pub(in crate::virtqueue) struct Ring {
 }
 
 /// The indices that the sides want to hear of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Events {
     /// Written by the driver: when to call it.
     used: SharedU16,
@@ -247,6 +247,11 @@ impl Layout for Ring {
         }
         // No loss: a ring has fewer entries.
         self.publish(u16::try_from(heads.len()).unwrap_or(u16::MAX))
+    }
+
+    fn pass(&mut self, heads: &[u16]) {
+        // No loss: as above.
+        self.cursor.pass(u16::try_from(heads.len()).unwrap_or(u16::MAX));
     }
 
     #[inline]
