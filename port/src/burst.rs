@@ -23,7 +23,8 @@ mod tx;
 
 pub use forward::{ForwardError, Forwarded, forward};
 pub use rx::{
-    FillLimits, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets, Shape,
+    FillLimits, HeldMemory, Piece, ReleaseRx, Released, RxBatch, RxBurst, RxPacket, RxPackets,
+    Shape,
 };
 pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenRange};
 

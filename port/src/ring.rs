@@ -138,6 +138,12 @@ impl Cursor {
         Ok(queued)
     }
 
+    /// Moves on by `slots`, which somebody else publishes.
+    #[inline]
+    pub fn pass(&mut self, slots: u16) {
+        self.next = self.next.ahead(slots);
+    }
+
     /// Moves on by `slots` and publishes the new position with one Release store.
     #[inline]
     pub fn publish(&mut self, own: &AtomicU16, slots: u16) {

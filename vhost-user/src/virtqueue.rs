@@ -12,6 +12,8 @@
 //!     one descriptor to sleep on      <- bells -   which kick belongs to it
 //! ```
 //!
+//! A packet may outlive its burst, and its ring: see [`HeldPacket`].
+//!
 //! Spec: VIRTIO 1.3 §2.6 to §2.8.
 
 mod announce;
@@ -20,7 +22,9 @@ mod buffer;
 mod control;
 mod descriptor;
 mod header;
+mod held;
 mod layout;
+mod ledger;
 mod line;
 mod notes;
 pub(crate) mod packed;
@@ -35,6 +39,7 @@ mod tx;
 mod tests;
 
 pub use control::{Prepared, RingControl, rx_ring, tx_ring};
+pub use held::HeldPacket;
 pub use rx::RxQueue;
 pub use tx::TxQueue;
 
@@ -165,6 +170,11 @@ pub enum RingError {
 /// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
 /// that one chain can make.
 const CHAIN_MAX: u16 = 1024;
+
+/// Descriptors that a burst reads, other than those of packets in one buffer each: once it has read
+/// so many, it ends with what it has, which is at least one chain. It bounds the work that one burst
+/// can make.
+const BURST_DESCRIPTORS: usize = 4096;
 
 /// What became of a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,9 @@ fn tests_below(dir: &Path, names: &mut BTreeSet<String>) {
             let marked = text.split("#[test]").skip(1);
             let functions = marked.filter_map(|behind| behind.split_once("fn "));
             names.extend(functions.filter_map(|(_, name)| Some(name.split_once('(')?.0.into())));
+            let lists = text.split("for_both_layouts! {").skip(1);
+            let lists = lists.filter_map(|behind| behind.split_once('}'));
+            names.extend(lists.flat_map(|(list, _)| list.split_whitespace().map(String::from)));
         }
     }
 }

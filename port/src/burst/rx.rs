@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "entries hold addresses in shared memory")]
 
 mod headed;
+mod held;
 mod packet;
 mod piece;
 
+pub use held::HeldMemory;
 pub use packet::{RxPacket, RxPackets};
 pub use piece::{Piece, Shape};
 

@@ -196,7 +196,7 @@ impl Device {
 
     /// Ends the connection, if there is one.
     fn end(&mut self, reason: DownReason) {
-        let Some(Attached { session, .. }) = self.session.take() else { return };
+        let Some(Attached { mut session, .. }) = self.session.take() else { return };
         for fd in [session.socket(), session.wake_fd(), session.link_fd()] {
             self.reactor.remove(fd);
         }

@@ -132,7 +132,10 @@ impl Session {
     }
 
     /// The queues learn that the link is down.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&mut self) {
+        // While it is not: packets that are held are copied out, and their buffers go back.
+        self.rings.stop_all();
+        self.rings.drop_returned();
         self.link.close();
     }
 

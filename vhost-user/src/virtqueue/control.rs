@@ -1,6 +1,7 @@
 //! The control side of a queue: starts, changes and stops the ring behind it.
 
 use super::announce::announcement;
+use super::ledger::Withdraw;
 use super::packed::Position;
 use super::rx::{self, RxQueue};
 use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
@@ -21,7 +22,8 @@ use std::sync::{Arc, MutexGuard};
 /// After each change, whether it has taken effect is what [`is_settled`](Self::is_settled) says:
 /// answer the front-end only then. A change that finds a burst open settles when that ends, which
 /// rings the doorbell that was given to [`rx_ring`]; every other settles at once, also if nobody
-/// ever polls the queue. Memory that a queue used stays mapped until it is next polled; engines that
+/// ever polls the queue. Packets that are [held](RxQueue::hold) beyond their burst keep nothing from
+/// settling: they are copied out before. Memory that a queue used stays mapped until it is next polled; engines that
 /// it gave up are dropped here, by `is_settled` and with the next change.
 ///
 /// Spec: vhost-user "Ring states", "Starting and stopping rings".
@@ -238,10 +240,24 @@ impl RingControl {
             let _ = call.ring();
         }
         let mut mail = Mail::lock(&self.mail);
+        let held = if settled { self.withdraw_held(&mut mail) } else { None };
         let returned = (mail.take_returned(), mail.log_before.take());
         drop(mail);
-        drop(returned);
+        drop((returned, held));
         settled
+    }
+
+    /// Copies out what is held of a ring that the data side is to give up and has not: nobody polls
+    /// it, and nobody goes on with it while the mail is ours. The buffers go back.
+    fn withdraw_held(&self, mail: &mut Mail) -> Option<Arc<dyn Withdraw>> {
+        let held = mail.held.take_if(|_| mail.ring.is_some())?;
+        if let Some(log) = &mail.log {
+            held.set_log(log.clone());
+        }
+        if let Some(position) = held.withdraw(self.seat.link.is_up()) {
+            self.seat.handover.set_position(position);
+        }
+        Some(held)
     }
 
     /// How the driver broke the ring. Its queue is like one without a ring until it is started

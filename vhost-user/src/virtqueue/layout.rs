@@ -2,7 +2,7 @@
 
 use super::notes::Notes;
 use super::seat::Seat;
-use super::{CHAIN_MAX, Called, KickMode, RingStart};
+use super::{BURST_DESCRIPTORS, CHAIN_MAX, Called, KickMode, RingStart};
 use crate::memory::GuestMemory;
 use crate::virtqueue::descriptor::{Access, Descriptor, WRITE};
 use ringport::burst::Piece;
@@ -33,7 +33,7 @@ pub(super) trait Ring: Debug + Send {
 }
 
 /// A ring as those see it who move packets. Chains are used in the order in which they come.
-pub(super) trait Layout: Ring + Sized {
+pub(super) trait Layout: Ring + Clone + 'static {
     /// What a chain is given back with.
     type Chain: Debug + Copy + Default + Send;
     /// Where a chain may begin, at our position or behind it.
@@ -58,15 +58,15 @@ pub(super) trait Layout: Ring + Sized {
     /// Where the chain behind this one begins, if the ring is long enough for it to be there.
     fn behind(&self, at: Self::Place, chain: Self::Chain) -> Option<Self::Place>;
 
-    /// Appends the buffers of the chain at `at` to `pieces`. Returns the chain, and how many bytes
-    /// they have or what is wrong with them: buffers of length zero are passed over.
+    /// Appends the buffers of the chain at `at` to what was `walked` before. Returns the chain, and
+    /// how many bytes they have or what is wrong with them: buffers of length zero are passed over.
     ///
     /// # Errors
     /// Nobody knows what the chain is to be given back with.
     fn walk(
         &self,
         at: Self::Place,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<(Self::Chain, Result<u32, QueueError>), QueueError>;
 
     /// Gives back the next chains, each with how many bytes were written to it, all at once, and
@@ -76,6 +76,9 @@ pub(super) trait Layout: Ring + Sized {
     /// As [`give_back`](Self::give_back), with nothing written, for a driver that knows that they
     /// come in order: the last one speaks for all.
     fn give_back_run(&mut self, chains: &[Self::Chain]) -> Called;
+
+    /// Goes on behind the next chains, which a copy of the ring gives back.
+    fn pass(&mut self, chains: &[Self::Chain]);
 
     /// There was work: no kicks are needed for a while.
     fn disarm(&mut self);
@@ -88,7 +91,7 @@ pub(super) trait Layout: Ring + Sized {
 }
 
 /// What rings of either layout have.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ground {
     pub(super) memory: Arc<GuestMemory>,
     pub(super) walker: Walker,
@@ -135,6 +138,35 @@ impl Ground {
     }
 }
 
+/// What a burst found in the chains that it followed.
+#[derive(Debug)]
+pub(super) struct Walked {
+    /// Their buffers.
+    pub(super) pieces: Vec<Piece>,
+    /// Descriptors that were read.
+    pub(super) descriptors: usize,
+    /// Of the last chain, those in the ring itself.
+    pub(super) in_ring: u16,
+}
+
+impl Walked {
+    /// Room for `pieces`.
+    pub(super) fn new(pieces: usize) -> Self {
+        Self { pieces: Vec::with_capacity(pieces), descriptors: 0, in_ring: 0 }
+    }
+
+    /// Begins a burst.
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.descriptors = 0;
+    }
+
+    /// Whether the burst has to be content with what it has.
+    pub(super) fn is_enough(&self) -> bool {
+        self.descriptors >= BURST_DESCRIPTORS
+    }
+}
+
 /// What chains may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walker {
@@ -152,14 +184,16 @@ impl Walker {
         Descriptor { address, len, flags, .. }: Descriptor,
         bytes: u32,
         memory: &GuestMemory,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<u32, QueueError> {
         if flags & WRITE != self.access.flag() {
             return Err(QueueError::OddFlags { flags });
         }
         let total = bytes.checked_add(len);
         let total = total.ok_or(QueueError::LengthExceedsBuffer { len, capacity: !bytes })?;
-        memory.pieces(address, len, pieces).ok_or(QueueError::NotShared { address, len })?;
+        memory
+            .pieces(address, len, &mut walked.pieces)
+            .ok_or(QueueError::NotShared { address, len })?;
         Ok(total)
     }
 }

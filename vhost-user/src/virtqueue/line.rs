@@ -2,7 +2,9 @@
 
 use super::layout::Ring;
 use super::seat::{AnyEngine, Mail, Mailbox, RingChange, Seat};
+use crate::log::RingLog;
 use ringport::burst::RxBatch;
+use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,12 +36,33 @@ pub(super) trait Side<Stats>: Debug + Send {
     fn ring(&mut self) -> &mut dyn Ring;
     fn stats(&self) -> &Stats;
     fn stats_mut(&mut self) -> &mut Stats;
+
+    /// Has the driver be called by `call` from now on.
+    fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
+        self.ring().ground_mut().call = call;
+    }
+
+    /// Has the ring note what it writes to in `log` from now on. Returns what it did before.
+    fn exchange_log(&mut self, log: Option<RingLog>) -> Option<RingLog> {
+        self.ring().ground_mut().notes.exchange_log(log)
+    }
+
+    /// Whether any packet was ever held.
+    fn has_held(&self) -> bool {
+        false
+    }
+
+    /// Gives back what waits for nobody any more.
+    fn catch_up(&mut self) {}
+
+    /// Copies everything out that is held. It goes back to the driver if `give_back`, or else never.
+    fn let_go(&mut self, _give_back: bool) {}
 }
 
 #[derive(Debug)]
 pub(super) struct Line<D: Direction> {
     pub(super) seat: Arc<Seat>,
-    mail: Mailbox,
+    pub(super) mail: Mailbox,
     pub(super) running: Option<Box<Engine<D>>>,
     /// The engine of a ring that is there and not enabled. One of the two at most is there.
     pub(super) disabled: Option<Box<Engine<D>>>,
@@ -75,9 +98,20 @@ impl<D: Direction> Line<D> {
     }
 
     #[cold]
-    fn down(&self) -> QueueError {
+    fn down(&mut self) -> QueueError {
+        // Not to the driver: another link may have gone on with its ring.
+        self.let_go(false);
         self.leave();
         self.seat.link.reason()
+    }
+
+    /// Copies everything out that is held.
+    fn let_go(&mut self, give_back: bool) {
+        let engine = self.running.as_mut().or(self.disabled.as_mut());
+        if let Some(engine) = engine.filter(|engine| engine.side.has_held()) {
+            engine.side.let_go(give_back);
+            Mail::lock(&self.mail).held = None;
+        }
     }
 
     /// Takes what control has changed.
@@ -89,6 +123,10 @@ impl<D: Direction> Line<D> {
         let mut enabled = self.disabled.is_none();
         let mut engine = self.running.take().or_else(|| self.disabled.take());
         let mut is_new = false;
+        if let Some(old) = engine.as_mut().filter(|_| mail.ring.is_some()) {
+            old.side.let_go(self.seat.link.is_up());
+            mail.held = None;
+        }
         match mail.ring.take() {
             None => {}
             Some(RingChange::Start { engine: new, enabled: at_first }) => {
@@ -120,12 +158,11 @@ impl<D: Direction> Line<D> {
         }
         let (call, log) = (mail.call.take(), mail.log.take());
         if let Some(engine) = &mut engine {
-            let ground = engine.side.ring().ground_mut();
             if let Some(call) = call {
-                ground.call = call;
+                engine.side.set_call(call);
             }
             if let Some(log) = log {
-                mail.log_before = ground.notes.exchange_log(log);
+                mail.log_before = engine.side.exchange_log(log);
             }
             if is_new {
                 // Only now: it is written to the ring, and logged.
@@ -152,10 +189,12 @@ impl<D: Direction> Line<D> {
         }
         let Some(mut engine) = self.running.take().or_else(|| self.disabled.take()) else { return };
         D::count_fault(engine.side.stats_mut(), error);
+        engine.side.let_go(true);
         self.seat.handover.set_position(engine.side.ring().position());
         let engine = withdraw::<D>(engine, &mut self.stats);
         let mut mail = Mail::lock(&self.mail);
         mail.returned.push(engine);
+        mail.held = None;
         // Unless it is not the ring any more that control has in mind.
         if matches!(mail.ring, None | Some(RingChange::Replace(_))) {
             mail.fault = Some(error);
@@ -179,6 +218,9 @@ impl<D: Direction> Line<D> {
             None if D::DISCARDS => &mut self.disabled,
             running => running,
         };
+        if let Some(engine) = engine {
+            engine.side.catch_up();
+        }
         let armed = match (engine, kicked) {
             (None, _) => Ok(false),
             // Nothing to be woken by.
@@ -212,6 +254,10 @@ impl<D: Direction> Line<D> {
 impl<D: Direction> Drop for Line<D> {
     /// Nothing is touched any more, also when a lease was forgotten.
     fn drop(&mut self) {
+        let engine = self.running.as_ref().or(self.disabled.as_ref());
+        if engine.is_some_and(|engine| engine.side.has_held()) && self.enter().is_ok() {
+            self.let_go(true);
+        }
         self.leave();
     }
 }

@@ -6,7 +6,7 @@ use crate::memory::{GuestMemory, Place};
 use ringport::burst::Committed;
 
 /// Where a ring notes what it does. Mostly nowhere: then a burst pays one branch.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Notes {
     log: Option<RingLog>,
     inflight: Option<InflightRing>,

@@ -1,9 +1,11 @@
 //! Receive queues: what the driver sends.
 
 use super::descriptor::Access;
+use super::held::HeldPacket;
+use super::ledger::Withdraw;
 use super::line::{Direction, Engine, Line, Side};
 use super::receiver::receiver;
-use super::seat::{AnyEngine, Mailbox, Seat};
+use super::seat::{AnyEngine, Mail, Mailbox, Seat};
 use super::{RingError, RingStart, packed, split};
 use crate::backend::RingBase;
 use crate::memory::GuestMemory;
@@ -26,6 +28,8 @@ pub struct RxQueue {
     /// Has no entries, but for a packet of our own.
     own: RxBatch,
     nobody: Nobody,
+    /// Unless it is the ring's own.
+    holding_limit: Option<usize>,
 }
 
 /// The direction.
@@ -36,16 +40,23 @@ pub(super) struct Rx;
 pub(super) trait RxSide: Side<RxStats> + ReleaseRx {
     /// Fills `batch` with the packets that are there, at most `max`.
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError>;
+
+    /// Makes room for packets that are held. The first time, returns what control must know of.
+    fn open(&mut self) -> Option<Arc<dyn Withdraw>>;
+
+    /// Holds the packets of `batch`, and ends the burst. Afterwards no more than `limit` descriptors
+    /// are kept back.
+    fn hold(&mut self, batch: &mut RxBatch, limit: Option<usize>, into: &mut Vec<HeldPacket>);
 }
 
 /// Takes back what a burst without a ring holds.
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Nobody;
 
 impl RxQueue {
     pub(super) fn new(seat: Arc<Seat>, mail: Mailbox) -> Self {
         let own = RxBatch::new(Arc::new(Regions::new(Vec::new())), 0);
-        Self { line: Line::new(seat, mail), own, nobody: Nobody }
+        Self { line: Line::new(seat, mail), own, nobody: Nobody, holding_limit: None }
     }
 
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a
@@ -60,13 +71,7 @@ impl RxQueue {
         if self.line.announcement.is_some() {
             return Ok(self.announce(max));
         }
-        let filled = match &mut self.line.running {
-            Some(engine) => engine.side.fill(&mut engine.batch, max),
-            None => self.discard(max),
-        };
-        if let Err(error) = filled {
-            self.line.fail(error);
-        }
+        self.fill(max);
         match self.line.running {
             Some(ref mut engine) => {
                 let Engine { batch, side } = &mut **engine;
@@ -78,6 +83,93 @@ impl RxQueue {
                 Ok(RxBurst::new(&mut self.own, &mut self.nobody))
             }
         }
+    }
+
+    /// Fills the batch of the ring that is there, unless that is broken.
+    #[inline(always)]
+    fn fill(&mut self, max: usize) {
+        let filled = match &mut self.line.running {
+            Some(engine) => engine.side.fill(&mut engine.batch, max),
+            None => self.discard(max),
+        };
+        if let Err(error) = filled {
+            self.line.fail(error);
+        }
+    }
+
+    /// Takes up to `max` received packets, at most a burst, oldest first, appends them to `into`, and
+    /// returns how many there were. They are read where the driver put them, without a copy, for as
+    /// long as they are held; bursts go on meanwhile, and packets may be dropped in any order and on
+    /// any thread.
+    ///
+    /// ```
+    /// use ringport::error::QueueError;
+    /// use ringport_vhost_user::RxQueue;
+    /// use ringport_vhost_user::virtqueue::HeldPacket;
+    /// use std::sync::mpsc::Sender;
+    ///
+    /// /// Hands what is there to one of two threads, by protocol.
+    /// fn spread(rx: &mut RxQueue, threads: &[Sender<HeldPacket>; 2]) -> Result<(), QueueError> {
+    ///     let mut packets = Vec::with_capacity(64);
+    ///     while rx.hold(64, &mut packets)? > 0 {
+    ///         for packet in packets.drain(..) {
+    ///             let is_ipv6 = packet.read_at(12)? == Some([0x86, 0xdd]);
+    ///             // When the thread is gone the packet is dropped, and its buffer goes back.
+    ///             let _ = threads[usize::from(is_ipv6)].send(packet);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// Buffers go back in the order in which they came, with the next call of any kind. Those that
+    /// are held and those behind them are therefore limited: see
+    /// [`set_holding_limit`](Self::set_holding_limit). When the ring is stopped or breaks, goes on in
+    /// other memory, or the link or this queue ends, everything that is held is copied out. Whoever
+    /// holds a packet need not know; it never keeps the driver or the front-end waiting.
+    ///
+    /// Makes no system calls but those of [`rx_burst`](Self::rx_burst). Allocates when more packets
+    /// are held than ever before, for those in several pieces, and for what is copied out. A packet
+    /// longer than drivers send (65550 bytes) is thrown away and counted.
+    ///
+    /// # Errors
+    /// As [`rx_burst`](Self::rx_burst).
+    pub fn hold(&mut self, max: usize, into: &mut Vec<HeldPacket>) -> Result<usize, QueueError> {
+        self.line.enter()?;
+        let before = into.len();
+        if self.line.announcement.is_some() {
+            let link = Arc::clone(&self.line.seat.link);
+            let burst = self.announce(max);
+            into.extend(burst.packets().map(|packet| HeldPacket::copied(&packet, &link)));
+            return Ok(burst.len());
+        }
+        self.fill(max);
+        let Line { running, mail, .. } = &mut self.line;
+        let Some(engine) = running else {
+            self.line.leave();
+            return Ok(0);
+        };
+        let Engine { batch, side } = &mut **engine;
+        if batch.packets() == 0 {
+            side.end();
+            return Ok(0);
+        }
+        if let Some(ledger) = side.open() {
+            Mail::lock(mail).held = Some(ledger);
+        }
+        side.hold(batch, self.holding_limit, into);
+        Ok(into.len() - before)
+    }
+
+    /// How many packets may be kept back from the driver: those that are held, and those behind them
+    /// that are not. What is held in the way of more is copied out, oldest first. A packet that takes
+    /// several descriptors of the ring counts as many.
+    ///
+    /// It is a quarter of the ring unless set, and half of it at most, so that a driver which waits
+    /// for buffers does not wait for a holder. With 0 every packet is copied out at once. It holds
+    /// from the next call of [`hold`](Self::hold) on.
+    pub fn set_holding_limit(&mut self, packets: usize) {
+        self.holding_limit = Some(packets);
     }
 
     /// Delivers the announcement, and nothing else.

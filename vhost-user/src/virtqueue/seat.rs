@@ -1,5 +1,6 @@
 //! What the two sides of a queue share.
 
+use super::ledger::Withdraw;
 use super::line::Engine;
 use super::rx::Rx;
 use super::tx::Tx;
@@ -37,6 +38,8 @@ pub(super) struct Mail {
     pub(super) fault: Option<QueueError>,
     /// A packet of ours that the next burst is to deliver.
     pub(super) announcement: Option<Box<RxBatch>>,
+    /// Of the ring that the data side has, once packets were held there.
+    pub(super) held: Option<Arc<dyn Withdraw>>,
     /// From the data side, to be dropped by control.
     pub(super) returned: Vec<AnyEngine>,
     /// As well.

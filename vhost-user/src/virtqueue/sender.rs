@@ -2,13 +2,13 @@
 
 use super::buffer::{Written, mark_buffer};
 use super::descriptor::Access;
-use super::layout::{Ground, Layout, Ring};
+use super::layout::{Ground, Layout, Ring, Walked};
 use super::line::{Engine, Side};
 use super::tx::{Tx, TxSide};
 use super::{Called, RingFeatures};
 use crate::memory::GuestMemory;
 use crate::net::{self, HEADER, HEADER_LEN};
-use ringport::burst::{BURST_MAX, CommitTx, Committed, Piece, TxBatch};
+use ringport::burst::{BURST_MAX, CommitTx, Committed, TxBatch};
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
 use ringport::stats::TxStats;
@@ -25,7 +25,7 @@ pub(super) struct Sender<L: Layout> {
     /// What was written to each of them, in bytes, where that is not one slot each.
     lens: Box<[u32]>,
     /// The pieces of a window that is not of whole buffers.
-    pieces: Vec<Piece>,
+    walked: Walked,
     /// Whether packets may ask anything of the driver.
     offloads: bool,
     stats: TxStats,
@@ -50,7 +50,7 @@ pub(super) fn sender<L: Layout + 'static>(ring: L, features: &RingFeatures) -> B
         ring,
         buffers: vec![Buffer::default(); slots].into(),
         lens: vec![0; slots].into(),
-        pieces: Vec::with_capacity(2 * slots + GuestMemory::REGIONS_MAX),
+        walked: Walked::new(2 * slots + GuestMemory::REGIONS_MAX),
         offloads,
         stats: TxStats::default(),
     };
@@ -82,42 +82,42 @@ impl<L: Layout> TxSide for Sender<L> {
 }
 
 impl<L: Layout> Sender<L> {
-    /// Reserves buffers of all kinds, in pieces, and returns how many. A bad one ends the window;
-    /// the first is an error.
+    /// Reserves buffers of all kinds, in pieces, until enough descriptors were read, and returns how
+    /// many. A bad one ends the window; the first is an error.
     #[inline(never)]
     fn reserve_odd(&mut self, batch: &mut TxBatch, wanted: usize) -> Result<usize, QueueError> {
-        self.pieces.clear();
+        self.walked.clear();
         let (mut at, mut count) = (self.ring.place(0), 0);
-        while count < wanted && self.ring.has(at) {
-            let before = self.pieces.len();
+        while count < wanted && !self.walked.is_enough() && self.ring.has(at) {
+            let before = self.walked.pieces.len();
             let taken = self.take_buffer(at);
             let (chain, next) = match taken {
                 Ok((chain, Some(next))) => (chain, next),
                 Err(error) if count == 0 => return Err(error),
                 Ok((_, None)) | Err(_) => {
-                    self.pieces.truncate(before);
+                    self.walked.pieces.truncate(before);
                     break;
                 }
             };
             if count == 0 {
                 // What is beyond a whole burst stays unused.
-                self.pieces.truncate(batch.burst_max());
-            } else if self.pieces.len() > batch.burst_max() {
-                self.pieces.truncate(before);
+                self.walked.pieces.truncate(batch.burst_max());
+            } else if self.walked.pieces.len() > batch.burst_max() {
+                self.walked.pieces.truncate(before);
                 break;
             }
-            let slots = mark_buffer(&mut self.pieces[before..]);
+            let slots = mark_buffer(&mut self.walked.pieces[before..]);
             self.buffers[count] = Buffer { chain, slots };
             count += 1;
             at = next;
         }
-        batch.reserve_pieces(&self.pieces)?;
+        batch.reserve_pieces(&self.walked.pieces)?;
         Ok(count)
     }
 
     /// Appends the pieces of the buffer at `at`. Returns its chain, and where the next one begins.
     fn take_buffer(&mut self, at: L::Place) -> Result<(L::Chain, Option<L::Place>), QueueError> {
-        let (chain, len) = self.ring.walk(at, &mut self.pieces)?;
+        let (chain, len) = self.ring.walk(at, &mut self.walked)?;
         match len? {
             len if len <= HEADER => Err(QueueError::TooShort { len, header: HEADER }),
             _ => Ok((chain, self.ring.behind(at, chain))),

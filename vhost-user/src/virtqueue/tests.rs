@@ -21,6 +21,8 @@ macro_rules! for_both_layouts {
 
 mod bells;
 mod broken;
+mod held;
+mod held_model;
 mod memory;
 mod noted;
 mod peer;
@@ -29,5 +31,5 @@ mod states;
 mod threads;
 
 use crate::virtqueue::split::tests::{receive, send};
-use peer::Peer;
+use peer::{Peer, SIZE, buffer};
 pub(super) use rig::{Ends, Ring};

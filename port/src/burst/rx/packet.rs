@@ -134,6 +134,10 @@ impl<'b> RxPacket<'b> {
         Some(unsafe { std::slice::from_raw_parts(one.address.as_ptr(), one.len() as usize) })
     }
 
+    pub(super) fn batch(&self) -> &'b RxBatch {
+        self.batch
+    }
+
     #[inline]
     pub(in crate::burst) fn entries(&self) -> &'b [RxEntry] {
         self.entries
@@ -147,8 +151,9 @@ impl std::fmt::Debug for RxPacket<'_> {
     }
 }
 
-/// See [`RxPacket::copy_range`]. `entries` are a batch's, which is borrowed.
-fn copy_pieces(entries: &[RxEntry], mut offset: usize, to: &mut [u8]) -> usize {
+/// See [`RxPacket::copy_range`]. A batch checked the `entries`, and whoever lends them keeps their
+/// mappings alive.
+pub(super) fn copy_pieces(entries: &[RxEntry], mut offset: usize, to: &mut [u8]) -> usize {
     let mut done = 0;
     for entry in entries {
         let len = entry.len() as usize;
@@ -159,7 +164,7 @@ fn copy_pieces(entries: &[RxEntry], mut offset: usize, to: &mut [u8]) -> usize {
         let rest = &mut to[done..];
         let take = rest.len().min(len - offset);
         // SAFETY: `offset + take <= len`, and `RxBatch::fill` checked that `len` bytes at the
-        // address lie in a mapping that the batch keeps alive; `rest` is private.
+        // address lie in a mapping that the lender keeps alive; `rest` is private.
         unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr().add(offset), take) };
         done += take;
         offset = 0;

@@ -3,8 +3,7 @@
 use super::position::{Position, State};
 use crate::memory::GuestMemory;
 use crate::virtqueue::descriptor::{Access, Descriptor, INDIRECT, LEN, NEXT};
-use crate::virtqueue::layout::Walker;
-use ringport::burst::Piece;
+use crate::virtqueue::layout::{Walked, Walker};
 use ringport::error::QueueError;
 use ringport::shm::PackedView;
 
@@ -17,8 +16,8 @@ pub(in crate::virtqueue) struct Chain {
     pub(super) entries: u16,
 }
 
-/// Appends the buffers of the chain at `at` to `pieces`. Returns the chain, and how many bytes
-/// they have or what is wrong with them: buffers of length zero are passed over.
+/// Appends the buffers of the chain at `at` to what was `walked` before. Returns the chain, and how
+/// many bytes they have or what is wrong with them: buffers of length zero are passed over.
 ///
 /// # Errors
 /// The chain has no end: then nobody knows its id.
@@ -28,18 +27,20 @@ pub(super) fn walk(
     ring: PackedView<'_>,
     mut at: Position,
     memory: &GuestMemory,
-    pieces: &mut Vec<Piece>,
+    walked: &mut Walked,
 ) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
-    let room = pieces.len() + usize::from(walker.limit);
+    let room = walked.pieces.len() + usize::from(walker.limit);
     let mut outcome = Ok(0);
     for entries in 1..=walker.limit {
+        walked.descriptors += 1;
+        walked.in_ring = entries;
         let state = State(ring.load_state(at.slot()));
         let (len, flags) = (state.len(), state.flags());
         let descriptor = Descriptor { address: ring.load_address(at.slot()), len, flags, next: 0 };
         outcome = outcome.and_then(|bytes| match flags & INDIRECT {
-            0 => take(walker, descriptor, bytes, room, memory, pieces),
+            0 => take(walker, descriptor, bytes, room, memory, walked),
             _ if entries > 1 => Err(QueueError::OddFlags { flags }),
-            _ => take_table(walker, descriptor, room, memory, pieces),
+            _ => take_table(walker, descriptor, room, memory, walked),
         });
         if flags & NEXT == 0 {
             return Ok((Chain { id: state.id(), entries }, outcome));
@@ -57,10 +58,10 @@ fn take(
     bytes: u32,
     room: usize,
     memory: &GuestMemory,
-    pieces: &mut Vec<Piece>,
+    walked: &mut Walked,
 ) -> Result<u32, QueueError> {
-    let total = walker.take(descriptor, bytes, memory, pieces)?;
-    if pieces.len() > room {
+    let total = walker.take(descriptor, bytes, memory, walked)?;
+    if walked.pieces.len() > room {
         return Err(QueueError::ChainTooLong { limit: walker.limit });
     }
     Ok(total)
@@ -72,7 +73,7 @@ fn take_table(
     Descriptor { address, len, flags, .. }: Descriptor,
     room: usize,
     memory: &GuestMemory,
-    pieces: &mut Vec<Piece>,
+    walked: &mut Walked,
 ) -> Result<u32, QueueError> {
     if !walker.indirect || flags & NEXT != 0 {
         return Err(QueueError::OddFlags { flags });
@@ -86,6 +87,7 @@ fn take_table(
     let missing = QueueError::NotShared { address, len };
     let mut bytes = 0;
     for at in (0..len).step_by(LEN as usize) {
+        walked.descriptors += 1;
         let at = address.checked_add(at.into()).ok_or(missing)?;
         let mut descriptor = [0; LEN as usize];
         memory.read(at, &mut descriptor).ok_or(missing)?;
@@ -100,7 +102,7 @@ fn take_table(
         // front of what it sends, so only a buffer that we are to write has to have it.
         let flags = if walker.access == Access::Read { 0 } else { flags };
         let descriptor = Descriptor { address: words[0], len, flags, next: 0 };
-        bytes = take(walker, descriptor, bytes, room, memory, pieces)?;
+        bytes = take(walker, descriptor, bytes, room, memory, walked)?;
     }
     Ok(bytes)
 }

@@ -19,7 +19,7 @@ use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, KNOWN};
-use crate::virtqueue::layout::{self, Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout, Walked};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -34,7 +34,7 @@ const NEVER: u16 = 1;
 const AT_POSITION: u16 = 2;
 
 /// A ring in the driver's memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::virtqueue) struct Ring {
     ground: Ground,
     /// Ours: chains are used in the order in which they come.
@@ -239,10 +239,10 @@ impl Layout for Ring {
     fn walk(
         &self,
         Place { at, .. }: Place,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<(Chain, Result<u32, QueueError>), QueueError> {
         let Ground { walker, memory, .. } = &self.ground;
-        chain::walk(walker, self.table.view(), at, memory, pieces)
+        chain::walk(walker, self.table.view(), at, memory, walked)
     }
 
     /// The first descriptor is written last.
@@ -273,6 +273,10 @@ impl Layout for Ring {
         // The last one's id is where the first one was.
         let entries = chains.iter().map(|chain| chain.entries).sum();
         self.give_back(chains.last().map(|last| (Chain { entries, ..*last }, 0)).into_iter())
+    }
+
+    fn pass(&mut self, chains: &[Chain]) {
+        self.next = chains.iter().fold(self.next, |next, chain| next.ahead(chain.entries));
     }
 
     #[inline]

@@ -2,8 +2,7 @@
 
 use crate::memory::GuestMemory;
 use crate::virtqueue::descriptor::{Descriptor, INDIRECT, LEN, NEXT};
-use crate::virtqueue::layout::Walker;
-use ringport::burst::Piece;
+use crate::virtqueue::layout::{Walked, Walker};
 use ringport::error::QueueError;
 use ringport::shm::DescTable;
 
@@ -14,8 +13,8 @@ enum Table<'t> {
     Indirect { memory: &'t GuestMemory, address: u64, entries: u16 },
 }
 
-/// Follows the chain: appends the buffers of the one at `head`, which is less than `size`, to `pieces`, and
-/// returns how many bytes they have. Buffers of length zero are passed over. It
+/// Follows the chain: appends the buffers of the one at `head`, which is less than `size`, to what was
+/// `walked` before, and returns how many bytes they have. Buffers of length zero are passed over. It
 /// counts the descriptors, so that it comes to an end whatever they say.
 #[inline(never)]
 pub(super) fn walk(
@@ -23,20 +22,23 @@ pub(super) fn walk(
     (table, size): (&DescTable, u16),
     head: u16,
     memory: &GuestMemory,
-    pieces: &mut Vec<Piece>,
+    walked: &mut Walked,
 ) -> Result<u32, QueueError> {
     let mut table = Table::Ring { table, size };
     let (mut index, mut bytes) = (head, 0u32);
-    let room = pieces.len() + usize::from(walker.limit);
+    let room = walked.pieces.len() + usize::from(walker.limit);
+    walked.in_ring = 0;
     for _ in 0..walker.limit {
+        walked.descriptors += 1;
+        walked.in_ring += u16::from(matches!(table, Table::Ring { .. }));
         let descriptor = table.load(index)?;
         if descriptor.flags & INDIRECT != 0 {
             table = enter(walker, table, descriptor, memory)?;
             index = 0;
             continue;
         }
-        bytes = walker.take(descriptor, bytes, memory, pieces)?;
-        if pieces.len() > room {
+        bytes = walker.take(descriptor, bytes, memory, walked)?;
+        if walked.pieces.len() > room {
             // Buffers across regions have more pieces than descriptors.
             break;
         }

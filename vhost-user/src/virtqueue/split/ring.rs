@@ -17,7 +17,7 @@ use super::chain;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
 use crate::virtqueue::descriptor::{Access, Descriptor};
-use crate::virtqueue::layout::{self, Ground, Layout};
+use crate::virtqueue::layout::{self, Ground, Layout, Walked};
 use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
@@ -27,7 +27,7 @@ use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
 use std::sync::Arc;
 
 /// A ring in the driver's memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::virtqueue) struct Ring {
     ground: Ground,
     /// Our position in both rings: chains are used in the order in which they come.
@@ -44,7 +44,7 @@ pub(in crate::virtqueue) struct Ring {
 }
 
 /// The indices that the sides want to hear of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Events {
     /// Written by the driver: when to call it.
     used: SharedU16,
@@ -275,14 +275,14 @@ impl Layout for Ring {
     fn walk(
         &self,
         at: RingIdx,
-        pieces: &mut Vec<Piece>,
+        walked: &mut Walked,
     ) -> Result<(u16, Result<u32, QueueError>), QueueError> {
         let (index, entries) = (self.available.load(at.0), self.cursor.ring_size());
         if index >= entries {
             return Err(QueueError::NoSuchDescriptor { index, entries });
         }
         let Ground { walker, memory, .. } = &self.ground;
-        Ok((index, chain::walk(walker, (&self.descriptors, entries), index, memory, pieces)))
+        Ok((index, chain::walk(walker, (&self.descriptors, entries), index, memory, walked)))
     }
 
     #[inline(always)]
@@ -304,6 +304,11 @@ impl Layout for Ring {
         }
         // No loss: a ring has fewer entries.
         self.publish(u16::try_from(heads.len()).unwrap_or(u16::MAX))
+    }
+
+    fn pass(&mut self, heads: &[u16]) {
+        // No loss: as above.
+        self.cursor.pass(u16::try_from(heads.len()).unwrap_or(u16::MAX));
     }
 
     #[inline]

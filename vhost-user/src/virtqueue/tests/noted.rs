@@ -16,6 +16,7 @@ for_both_layouts! {
     log_that_begins_in_the_middle_of_a_burst_has_all_of_it_or_what_follows
     ring_whose_own_writes_are_not_logged_marks_packets_only
     received_packets_mark_the_ring_only
+    buffers_of_held_packets_go_back_with_a_mark_whoever_gives_them_back
     position_is_kept_after_each_burst
     log_goes_along_into_another_memory
 }
@@ -203,6 +204,29 @@ fn received_packets_mark_the_ring_only<P: Peer>() {
         let data = crate::virtqueue::split::tests::DATA / PAGE;
         assert!(log.marked().iter().all(|page| *page < data), "{:?}", log.marked());
         peer.given_back();
+    }
+}
+
+fn buffers_of_held_packets_go_back_with_a_mark_whoever_gives_them_back<P: Peer>() {
+    for polled in [true, false] {
+        let mut peer = P::new();
+        let log = Log::new();
+        let mut rx = peer.rx();
+        peer.send(&frame(60, 1));
+        peer.send(&frame(60, 2));
+        let mut held = Vec::new();
+        assert_eq!(rx.queue.hold(8, &mut held).unwrap(), 2);
+        rx.control.set_log(log.ring(Some(device_area(&peer))));
+        let before = pages(&peer);
+        if polled {
+            held.clear();
+            assert!(rx.queue.rx_burst(8).unwrap().is_empty());
+        } else {
+            rx.control.stop();
+            assert!(rx.control.is_settled());
+        }
+        assert_all_marked(&log, &changed(&peer, &before));
+        assert_eq!(peer.given_back().len(), 2);
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Ends, Ring};
 use crate::backend::RingBase;
 use crate::memory::GuestMemory;
 use crate::virtqueue::packed::tests::Packed;
-use crate::virtqueue::split::tests::{DATA, Driver, GUEST, Setup};
+use crate::virtqueue::split::tests::{DATA, Driver, GUEST, INDIRECT, Setup};
 use crate::virtqueue::{KickMode, RingFeatures, RingStart, RxQueue, TxQueue};
 use std::sync::Arc;
 
@@ -28,11 +28,20 @@ pub(super) trait Peer: Sized {
     /// Sends a packet.
     fn send(&mut self, frame: &[u8]);
 
+    /// Sends a packet in pieces of `cut` bytes that a table names, in one descriptor of the ring.
+    fn send_in_table(&mut self, frame: &[u8], cut: usize);
+
+    /// Sends a packet in two descriptors of the ring. Not to be mixed with the others.
+    fn send_in_two(&mut self, frame: &[u8]);
+
     /// Offers a receive buffer.
     fn offer(&mut self);
 
     /// What was given back since the last time: packets in receive buffers; of others nothing.
     fn given_back(&mut self) -> Vec<Vec<u8>>;
+
+    /// The slots of the buffers that were given back since the last time, in which packets were sent.
+    fn slots_back(&mut self) -> Vec<u16>;
 
     /// Makes something available that breaks the ring.
     fn break_ring(&mut self);
@@ -59,8 +68,21 @@ pub(super) trait Peer: Sized {
 }
 
 /// Where the buffer of a slot is.
-fn buffer(slot: u16) -> u64 {
+pub(super) fn buffer(slot: u16) -> u64 {
     GUEST + DATA + 20_000 * u64::from(slot)
+}
+
+/// Where the table of a slot is.
+fn table(slot: u16) -> u64 {
+    GUEST + DATA + 0x8_0000 + 0x1000 * u64::from(slot)
+}
+
+/// Writes a packet behind an empty header to the buffer of a slot, and returns where its pieces are.
+fn put(driver: &Driver, slot: u16, frame: &[u8], cut: usize) -> Vec<(u64, u32)> {
+    let whole = [&[0; 12], frame].concat();
+    driver.put(buffer(slot), &whole);
+    let starts = (buffer(slot)..).step_by(cut);
+    starts.zip(whole.chunks(cut)).map(|(at, piece)| (at, piece.len().try_into().unwrap())).collect()
 }
 
 fn contents(driver: &Driver, slot: u16, len: u32) -> Vec<u8> {
@@ -89,6 +111,17 @@ impl Peer for Driver {
         self.send_cut(head, frame, &[], buffer(head));
     }
 
+    fn send_in_table(&mut self, frame: &[u8], cut: usize) {
+        let head = self.published % SIZE;
+        self.chain(head, &put(self, head, frame, cut), false, Some(table(head)));
+        self.offer(head);
+    }
+
+    fn send_in_two(&mut self, frame: &[u8]) {
+        let head = 2 * self.published % SIZE;
+        self.send_cut(head, frame, &[40], buffer(head));
+    }
+
     fn offer(&mut self) {
         let head = self.published % SIZE;
         self.describe(head, buffer(head), BUFFER, WRITE, 0);
@@ -98,6 +131,10 @@ impl Peer for Driver {
     fn given_back(&mut self) -> Vec<Vec<u8>> {
         let used = self.used().into_iter();
         used.map(|(head, len)| contents(self, u16::try_from(head).unwrap(), len)).collect()
+    }
+
+    fn slots_back(&mut self) -> Vec<u16> {
+        self.used().into_iter().map(|(head, _)| u16::try_from(head).unwrap()).collect()
     }
 
     fn break_ring(&mut self) {
@@ -127,6 +164,18 @@ impl Peer for Packed {
         self.send(self.next.0, frame, 20_000, false);
     }
 
+    fn send_in_table(&mut self, frame: &[u8], cut: usize) {
+        let id = self.next.0;
+        let pieces = put(&self.memory, id, frame, cut).into_iter();
+        let entries: Vec<u8> = pieces.flat_map(|(at, len)| Driver::bytes(at, len, 0, 0)).collect();
+        self.memory.put(table(id), &entries);
+        self.offer(id, &[(table(id), entries.len().try_into().unwrap(), INDIRECT)]);
+    }
+
+    fn send_in_two(&mut self, frame: &[u8]) {
+        self.send(self.next.0, frame, frame.len(), false);
+    }
+
     fn offer(&mut self) {
         let id = self.next.0;
         self.offer(id, &[(buffer(id), BUFFER, WRITE)]);
@@ -135,6 +184,10 @@ impl Peer for Packed {
     fn given_back(&mut self) -> Vec<Vec<u8>> {
         let used = self.used().into_iter();
         used.map(|(id, len)| contents(&self.memory, id, len)).collect()
+    }
+
+    fn slots_back(&mut self) -> Vec<u16> {
+        self.used().into_iter().map(|(id, _)| id).collect()
     }
 
     fn break_ring(&mut self) {

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::virtqueue::split::tests::{AtTheEnd, frame};
-use crate::virtqueue::{RingControl, RxQueue};
+use crate::virtqueue::{HeldPacket, RingControl, RxQueue};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringport::doorbell::Doorbell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 const FRAMES: u32 = 1500;
@@ -15,6 +16,7 @@ const FRAMES: u32 = 1500;
 for_both_layouts! {
     no_packet_is_lost_or_doubled_while_everything_changes
     sleeping_thread_follows_every_change
+    held_packets_stay_what_they_were_while_everything_changes
 }
 
 /// Waits, woken by the data side only, until the last change has settled.
@@ -97,6 +99,43 @@ fn no_packet_is_lost_or_doubled_while_everything_changes<P: Peer>() {
             take(&mut rx, &mut received);
         }
         assert_eq!(rx.stats().packets, u64::from(FRAMES));
+    });
+}
+
+/// Holds some packets and drops them in another order than that in which they came.
+fn keep(packets: &Receiver<(u32, HeldPacket)>) {
+    let check = |(number, packet): (u32, HeldPacket)| {
+        let expected = frame(60 + number as usize % 900, number);
+        assert_eq!(packet.detach().unwrap(), expected, "frame {number}");
+    };
+    let mut kept = Vec::new();
+    for packet in packets {
+        let at = packet.0 as usize * 7 % (kept.len() + 1);
+        kept.push(packet);
+        if kept.len() > 5 {
+            check(kept.swap_remove(at));
+        }
+    }
+    kept.into_iter().for_each(check);
+}
+
+fn held_packets_stay_what_they_were_while_everything_changes<P: Peer>() {
+    storm::<P>(|mut rx| {
+        let (sender, packets) = channel();
+        let keeper = std::thread::spawn(move || keep(&packets));
+        let (mut received, mut held) = (0, Vec::new());
+        rx.set_holding_limit(3);
+        while received < FRAMES {
+            rx.hold(3, &mut held).unwrap();
+            for packet in held.drain(..) {
+                sender.send((received, packet)).unwrap();
+                received += 1;
+            }
+            take(&mut rx, &mut received);
+        }
+        assert_eq!(rx.stats().packets, u64::from(FRAMES));
+        drop((sender, rx));
+        keeper.join().unwrap();
     });
 }
 

@@ -87,6 +87,37 @@ fn ring_full_of_bad_chains_is_given_back_in_bounded_bursts() {
     assert_eq!(driver.used().len(), 1000);
 }
 
+#[test]
+fn ring_full_of_long_chains_is_worked_on_in_bounded_bursts() {
+    // A table for all of them.
+    let (table, data) = (GUEST + DATA + 0x1000, GUEST + DATA);
+    let offer = |driver: &mut Packed, len, flags| {
+        let mut entries = Driver::bytes(data, 0, 0, flags).repeat(1022);
+        entries.extend(Driver::bytes(data, len, 0, flags));
+        driver.memory.put(table, &entries);
+        (0..20).for_each(|id| driver.offer(id, &[(table, 16 * 1023, INDIRECT)]));
+    };
+    let mut driver = Packed::new(1024);
+    let mut rx = driver.rx(FEATURES, KickMode::default());
+    offer(&mut driver, 5, 0);
+    for bursts in 1..=5 {
+        assert!(receive(&mut rx).is_empty());
+        assert_eq!((driver.used().len(), rx.stats().bad_length), (4, 4 * bursts), "too short");
+    }
+    offer(&mut driver, 13, 0);
+    for _ in 0..5 {
+        assert_eq!(receive(&mut rx).len(), 4);
+        assert_eq!(driver.used().len(), 4);
+    }
+    let mut driver = Packed::new(1024);
+    let mut tx = driver.tx(FEATURES);
+    offer(&mut driver, 13, WRITE);
+    for _ in 0..5 {
+        assert_eq!(send(&mut tx, &vec![vec![7]; 5]), 4);
+        assert_eq!(driver.used().len(), 4);
+    }
+}
+
 /// DPDK's driver marks them so.
 #[test]
 fn table_of_a_packet_with_buffers_marked_writable_is_read_all_the_same() {

@@ -5,7 +5,7 @@ use super::{Ends, Ring, RxQueue, TxQueue};
 use crate::backend::RingBase;
 use crate::memory::{GuestMemory, Region};
 use crate::virtqueue::{KickMode, RingAddresses, RingFeatures, RingStart};
-use ringport::shm::{Backing, OwnedMemory};
+use ringport::shm::{Backing, Mapping, MemoryPolicy, OwnedMemory};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -63,20 +63,24 @@ impl Setup {
     fn memory(&self) -> (File, Arc<GuestMemory>) {
         let len = usize::try_from(LEN + GAP).unwrap();
         let memory = OwnedMemory::create("driver", len, Backing::Pages).unwrap();
+        let file = memory.fd().try_clone_to_owned().unwrap().into();
+        (file, self.guest(memory.mapping()))
+    }
+
+    fn guest(&self, mapping: &Arc<Mapping>) -> Arc<GuestMemory> {
         let split = self.second_region;
         let region = |start: u64, size, offset, front_end| Region {
             guest: GUEST + start,
             front_end,
             size,
-            mapping: Arc::clone(memory.mapping()),
+            mapping: Arc::clone(mapping),
             offset,
         };
         let regions = vec![
             region(split, LEN - split, split + GAP, FRONT_END - 0x10_0000_0000),
             region(0, split, 0, FRONT_END),
         ];
-        let file = memory.fd().try_clone_to_owned().unwrap().into();
-        (file, Arc::new(GuestMemory::new(regions).unwrap()))
+        Arc::new(GuestMemory::new(regions).unwrap())
     }
 
     pub(crate) fn rx(&self) -> (Driver, Ring<RxQueue>) {
@@ -143,6 +147,13 @@ impl Driver {
         self.file.read_exact_at(first, 0).unwrap();
         self.file.read_exact_at(second, self.setup.second_region + GAP).unwrap();
         bytes
+    }
+
+    /// Shares the same memory anew, as another generation.
+    pub(crate) fn share_anew(&mut self) {
+        let (policy, link) = (MemoryPolicy::Trust, &self.ends.link);
+        let mapping = Mapping::from_peer(&self.file, LEN + GAP, policy, link).unwrap();
+        self.guest = self.setup.guest(&Arc::new(mapping));
     }
 
     /// Where in the file a guest address is.
