@@ -1,4 +1,5 @@
-//! A burst never allocates, in either direction and layout.
+//! A burst never allocates, in either direction and layout; nor do packets that are held, once there
+//! were as many before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod device_support;
@@ -26,5 +27,20 @@ fn bursts_do_not_allocate() {
             bursts_to_driver(&mut link.tx[0], &mut driver.rx, 100, len);
             assert_eq!(allocations(), before, "{features:?}, {len} bytes");
         }
+        let mut held = Vec::with_capacity(8);
+        let mut hold = |count| {
+            for _ in 0..count {
+                assert!(driver.tx.send(64));
+                while link.rx[0].hold(8, &mut held).unwrap() == 0 {}
+                if held.len() > 3 {
+                    held.remove(0);
+                }
+                driver.tx.take_back();
+            }
+        };
+        hold(20);
+        let before = allocations();
+        hold(100);
+        assert_eq!(allocations(), before, "{features:?}, held");
     }
 }

@@ -129,8 +129,9 @@ impl RxQueue {
     /// holds a packet need not know; it never keeps the driver or the front-end waiting.
     ///
     /// Makes no system calls but those of [`rx_burst`](Self::rx_burst). Allocates when more packets
-    /// are held than ever before, for those in several pieces, and for what is copied out. A packet
-    /// longer than drivers send (65550 bytes) is thrown away and counted.
+    /// are held than ever before on this ring, for those in several pieces, and for what is copied
+    /// out; bursts do so as well while packets are held, and may wait for a holder that reads just
+    /// then. A packet longer than drivers send (65550 bytes) is thrown away and counted.
     ///
     /// # Errors
     /// As [`rx_burst`](Self::rx_burst).
