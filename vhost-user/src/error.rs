@@ -5,7 +5,7 @@
 //! broke the protocol, [`PeerIncompatible`] when it keeps to it but wants what we do not have,
 //! [`ControlError::Failed`] when we could not do what it asked.
 
-pub use crate::backend::{PeerIncompatible, PeerMisbehaved};
+pub use crate::fault::{PeerIncompatible, PeerMisbehaved};
 pub use crate::wire::{FrameError, WireError};
 
 use crate::memory::MemoryError;
@@ -138,13 +138,21 @@ pub enum ControlError {
         /// What was asked.
         request: Request,
     },
-    /// An answer of ours did not come in time.
+    /// An answer did not come in time: ours, or a back-end's.
     #[error("no answer to {request} after {waited:?}")]
     Timeout {
         /// What was asked.
         request: Request,
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// The back-end said no.
+    #[error("back-end refused {request}, with {code}")]
+    Refused {
+        /// What it was asked.
+        request: Request,
+        /// The number that it gave; it has no agreed meaning.
+        code: u64,
     },
     /// A method was called when it means nothing, such as an answer without a question.
     #[error("{call} called out of order")]

@@ -43,10 +43,13 @@ compile_error!(
 pub mod backend;
 pub mod device;
 pub mod error;
+mod fault;
+pub mod frontend;
 pub mod memory;
 pub mod net;
 mod port;
 pub mod port_string;
+mod stream;
 pub mod virtqueue;
 pub mod wire;
 

@@ -1,0 +1,42 @@
+//! Which features remain of those that both sides have.
+
+use crate::wire::feature as f;
+
+/// Features that mean nothing without one of others.
+///
+/// A device asks for its control queue beside more than one pair of rings; that queue stays with the
+/// front-end, which enables rings itself.
+///
+/// Spec: VIRTIO 1.3 §5.1.3.1.
+const NEEDS: [(u64, u64); 6] = [
+    (f::HOST_TSO4, f::CSUM),
+    (f::HOST_TSO6, f::CSUM),
+    (f::HOST_ECN, f::HOST_TSO4 | f::HOST_TSO6),
+    (f::GUEST_TSO4, f::GUEST_CSUM),
+    (f::GUEST_TSO6, f::GUEST_CSUM),
+    (f::GUEST_ECN, f::GUEST_TSO4 | f::GUEST_TSO6),
+];
+
+/// What both sides have, less what means nothing without something that is missing.
+pub(super) fn common(wanted: u64, offered: u64) -> u64 {
+    NEEDS.iter().fold(wanted & offered, |features, &(bit, needed)| {
+        if features & needed == 0 { features & !bit } else { features }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_goes_with_the_one_that_it_needs() {
+        let all = f::CSUM | f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
+        assert_eq!(common(all, u64::MAX), all);
+        assert_eq!(common(all, !f::CSUM), 0);
+        assert_eq!(common(all, !f::HOST_TSO4), all & !f::HOST_TSO4);
+        assert_eq!(common(all, !(f::HOST_TSO4 | f::HOST_TSO6)), f::CSUM);
+        let all = f::GUEST_CSUM | f::GUEST_TSO4 | f::GUEST_TSO6 | f::GUEST_ECN;
+        assert_eq!(common(u64::MAX, all | f::VERSION_1), all | f::VERSION_1);
+        assert_eq!(common(u64::MAX, (all | f::VERSION_1) & !f::GUEST_CSUM), f::VERSION_1);
+    }
+}
