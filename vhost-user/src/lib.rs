@@ -42,6 +42,7 @@ compile_error!(
 
 pub mod backend;
 pub mod device;
+mod endpoint;
 pub mod error;
 mod fault;
 pub mod frontend;
