@@ -138,6 +138,13 @@ impl Cursor {
         Ok(queued)
     }
 
+    /// Moves on by `slots`, at most what is [cached](Self::cached), and publishes nothing: for a side
+    /// that gives slots back in another way.
+    #[inline]
+    pub fn pass(&mut self, slots: u16) {
+        self.next = self.next.ahead(slots);
+    }
+
     /// Moves on by `slots` and publishes the new position with one Release store.
     #[inline]
     pub fn publish(&mut self, own: &AtomicU16, slots: u16) {

@@ -18,6 +18,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`Port`], [`device`] | a device with sockets and timers: from a configuration to queues |
+//! | [`driver`] | the front-end's side: memory, rings and queues of a driver |
 //! | [`port_string`] | ports named by text |
 //! | [`backend`] | the back-end's half of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
@@ -42,6 +43,7 @@ compile_error!(
 
 pub mod backend;
 pub mod device;
+pub mod driver;
 mod endpoint;
 pub mod error;
 mod fault;

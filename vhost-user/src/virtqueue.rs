@@ -57,7 +57,8 @@ pub enum KickMode {
     Adaptive,
 }
 
-/// What device and driver agreed on, as far as rings see it. The default is nothing.
+/// What device and driver agreed on, as far as rings see it. The default is nothing. Rx and tx are
+/// from our side, whichever that is.
 ///
 /// Spec: VIRTIO 1.3 §5.1.3, §6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,9 +73,11 @@ pub struct RingFeatures {
     pub in_order: bool,
     /// `VIRTIO_NET_F_CSUM` (0): the driver's headers may ask for checksums, and with
     /// `VIRTIO_NET_F_HOST_TSO4`, `6` (11, 12) for segmentation. Without it they are not looked at.
+    /// For a driver: `VIRTIO_NET_F_GUEST_CSUM` (1), and what goes with it.
     pub rx_offloads: bool,
     /// `VIRTIO_NET_F_GUEST_CSUM` (1), `VIRTIO_NET_F_GUEST_TSO4`, `6` (7, 8),
-    /// `VIRTIO_NET_F_GUEST_ECN` (9): what our headers may ask of the driver.
+    /// `VIRTIO_NET_F_GUEST_ECN` (9): what our headers may ask of the driver. For a driver:
+    /// `VIRTIO_NET_F_CSUM` (0) and `VIRTIO_NET_F_HOST_*`, what they may ask of the device.
     pub tx_offloads: Accepts,
 }
 

@@ -76,6 +76,35 @@ impl RxBatch {
         }
     }
 
+    /// Reads the header in front of each packet, once, as
+    /// [`decode_headers`](Self::decode_headers) does, and keeps the packets before the first of which
+    /// `decode` makes nothing. Returns how many these are: what comes from there on is for
+    /// [`append`](Self::append). For a batch that [`fill_behind`](Self::fill_behind) has just
+    /// filled.
+    pub fn sift_headers<const N: usize>(
+        &mut self,
+        mut decode: impl FnMut(&[u8; N], u32) -> Option<Offload>,
+    ) -> usize {
+        let Headed { entries, front } = self.headed;
+        let mut offloads = self.offloads.as_deref_mut().into_iter().flatten();
+        let mut good = 0;
+        if self.exchanged || (front as usize) < N {
+            return 0;
+        }
+        for entry in &self.entries[..entries] {
+            let mut header = [0; N];
+            // SAFETY: as in `decode_headers`.
+            unsafe { copy::copy(header.as_mut_ptr(), entry.address.as_ptr().sub(N), N) };
+            let Some(offload) = decode(&header, entry.len()) else { break };
+            if let Some(slot) = offloads.next() {
+                *slot = offload;
+            }
+            good += 1;
+        }
+        (self.used, self.packets, self.headed.entries) = (good, good, good);
+        good
+    }
+
     /// Entries in use.
     #[must_use]
     pub fn entries(&self) -> usize {
