@@ -18,11 +18,11 @@ mod announce;
 mod area;
 mod buffer;
 mod control;
-mod descriptor;
-mod header;
+pub(crate) mod descriptor;
+pub(crate) mod header;
 mod layout;
 mod line;
-mod packed;
+pub(crate) mod packed;
 mod receiver;
 mod rx;
 mod seat;
@@ -158,11 +158,11 @@ pub enum RingError {
 
 /// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
 /// that one chain can make.
-const CHAIN_MAX: u16 = 1024;
+pub(crate) const CHAIN_MAX: u16 = 1024;
 
 /// What became of a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Called {
+pub(crate) enum Called {
     Yes,
     Suppressed,
     /// The driver polls, or the doorbell cannot be rung.

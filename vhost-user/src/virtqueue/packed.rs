@@ -17,5 +17,5 @@ mod ring;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use position::Position;
+pub(crate) use position::{Position, State};
 pub(super) use ring::Ring;

@@ -47,7 +47,7 @@ const PAIRS_MAX: u16 = 128;
 const BUFFER_MAX: u32 = 1 << 20;
 
 /// What memory a driver makes for a link.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriverMemoryConfig {
     /// Queue pairs, up to 128.
     pub pairs: u16,
@@ -232,18 +232,18 @@ impl DriverMemory {
     ///
     /// # Errors
     /// [`LayoutError`]: there is no such pair, its queue was made before, or no doorbell can be had.
-    pub fn rx_queue(&mut self, pair: u16, options: QueueOptions) -> Result<RxQueue, LayoutError> {
+    pub fn rx_queue(&mut self, pair: u16, options: &QueueOptions) -> Result<RxQueue, LayoutError> {
         let parts = self.take(2 * usize::from(pair))?;
-        RxQueue::new(parts, options)
+        RxQueue::new(&parts, options)
     }
 
     /// Makes the transmit queue of a pair.
     ///
     /// # Errors
     /// As [`rx_queue`](Self::rx_queue).
-    pub fn tx_queue(&mut self, pair: u16, options: QueueOptions) -> Result<TxQueue, LayoutError> {
+    pub fn tx_queue(&mut self, pair: u16, options: &QueueOptions) -> Result<TxQueue, LayoutError> {
         let parts = self.take(2 * usize::from(pair) + 1)?;
-        TxQueue::new(parts, options)
+        TxQueue::new(&parts, options)
     }
 
     fn take(&mut self, ring: usize) -> Result<Parts, LayoutError> {

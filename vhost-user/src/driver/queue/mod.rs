@@ -22,8 +22,16 @@
 //!
 //! Spec: VIRTIO 1.3 §2.7, §2.8, §5.1.6.
 
+mod backlog;
+mod buffers;
+mod chains;
+mod layout;
 mod memory;
+mod packed;
+mod receiver;
 mod rx;
+mod sender;
+mod split;
 mod tx;
 
 pub use memory::{DriverMemory, DriverMemoryConfig, LayoutError};
@@ -68,3 +76,6 @@ pub struct QueueOptions {
     /// Rung by the device; `None` when the queue is to be polled.
     pub call: Option<Arc<Doorbell>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! Receive queues: what the device sends.
 
 use super::memory::Parts;
-use super::{LayoutError, QueueOptions};
-use ringport::burst::{PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
+use super::receiver::receiver;
+use super::{LayoutError, QueueOptions, RingLayout, packed, split};
+use ringport::burst::{PacketRx, ReleaseRx, RxBatch, RxBurst};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
-use ringport::shm::Regions;
 use ringport::stats::RxStats;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct RxQueue {
 }
 
 /// What receives, whatever the ring's layout.
-pub(super) trait RxSide: ReleaseRx + std::fmt::Debug + Send {
+pub(super) trait RxSide: ReleaseRx + Debug + Send {
     /// Fills `batch` with the packets that are there, at most `max`.
     ///
     /// # Errors
@@ -37,35 +38,19 @@ pub(super) trait RxSide: ReleaseRx + std::fmt::Debug + Send {
     fn stats(&self) -> RxStats;
 }
 
-#[derive(Debug)]
-struct Stub(Parts);
-
-impl RxSide for Stub {
-    fn fill(&mut self, _: &mut RxBatch, _: usize) -> Result<(), QueueError> {
-        if self.0.link.is_up() { Ok(()) } else { Err(self.0.link.reason()) }
-    }
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        Ok(true)
-    }
-    fn stats(&self) -> RxStats {
-        RxStats::default()
-    }
-}
-
-impl ReleaseRx for Stub {
-    fn release(&mut self, _: Released<'_>) {}
-}
-
 impl RxQueue {
-    pub(super) fn new(parts: Parts, options: QueueOptions) -> Result<Self, LayoutError> {
+    pub(super) fn new(parts: &Parts, options: &QueueOptions) -> Result<Self, LayoutError> {
         let bell = match &options.call {
             Some(call) => Arc::clone(call),
             None => Arc::new(Doorbell::create()?),
         };
         parts.link.wake_at_end(Arc::clone(&bell));
-        let regions = Arc::new(Regions::new(vec![Arc::clone(&parts.mapping)]));
-        let batch = RxBatch::new(regions, usize::from(parts.place.size));
-        Ok(Self { batch, side: Box::new(Stub(parts)), bell })
+        let features = &options.features;
+        let (batch, side) = match parts.layout {
+            RingLayout::Split => receiver(split::Ring::new(parts, options)?, parts, features),
+            RingLayout::Packed => receiver(packed::Ring::new(parts, options)?, parts, features),
+        };
+        Ok(Self { batch, side, bell })
     }
 
     /// Leases up to `max` received packets, oldest first. Never blocks, allocates, or makes a

@@ -1,13 +1,13 @@
 //! Transmit queues: packets for the device.
 
 use super::memory::Parts;
-use super::{LayoutError, QueueOptions};
-use crate::net::HEADER;
-use ringport::burst::{BURST_MAX, CommitTx, Committed, PacketTx, TxBatch, TxBurst};
+use super::sender::sender;
+use super::{LayoutError, QueueOptions, RingLayout, packed, split};
+use ringport::burst::{CommitTx, PacketTx, TxBatch, TxBurst};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
-use ringport::shm::Regions;
 use ringport::stats::TxStats;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct TxQueue {
 }
 
 /// What sends, whatever the ring's layout.
-pub(super) trait TxSide: CommitTx + std::fmt::Debug + Send {
+pub(super) trait TxSide: CommitTx + Debug + Send {
     /// Reserves free buffers, at most `max`.
     ///
     /// # Errors
@@ -38,36 +38,18 @@ pub(super) trait TxSide: CommitTx + std::fmt::Debug + Send {
     fn stats(&self) -> TxStats;
 }
 
-#[derive(Debug)]
-struct Stub(Parts);
-
-impl TxSide for Stub {
-    fn reserve(&mut self, batch: &mut TxBatch, _: usize) -> Result<(), QueueError> {
-        batch.clear();
-        if self.0.link.is_up() { Ok(()) } else { Err(self.0.link.reason()) }
-    }
-    fn arm(&mut self) -> Result<bool, QueueError> {
-        Ok(true)
-    }
-    fn stats(&self) -> TxStats {
-        TxStats::default()
-    }
-}
-
-impl CommitTx for Stub {
-    fn commit(&mut self, _: Committed<'_>) {}
-}
-
 impl TxQueue {
-    pub(super) fn new(parts: Parts, options: QueueOptions) -> Result<Self, LayoutError> {
+    pub(super) fn new(parts: &Parts, options: &QueueOptions) -> Result<Self, LayoutError> {
         let bell = options.call.clone();
         if let Some(bell) = &bell {
             parts.link.wake_at_end(Arc::clone(bell));
         }
-        let regions = Arc::new(Regions::new(vec![Arc::clone(&parts.mapping)]));
-        let slots = BURST_MAX.min(usize::from(parts.place.size));
-        let batch = TxBatch::new(regions, slots, slots).behind(HEADER, false);
-        Ok(Self { batch, side: Box::new(Stub(parts)), bell })
+        let features = &options.features;
+        let (batch, side) = match parts.layout {
+            RingLayout::Split => sender(split::Ring::new(parts, options)?, parts, features),
+            RingLayout::Packed => sender(packed::Ring::new(parts, options)?, parts, features),
+        };
+        Ok(Self { batch, side, bell })
     }
 
     /// Reserves up to `max` free buffers, with those that the device has given back meanwhile. Never
