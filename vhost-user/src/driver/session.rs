@@ -163,8 +163,8 @@ impl Session {
             let [rx, tx] = [Bells::new()?, Bells::new()?];
             rings.push(self.ring(&memory, rings.len(), &rx)?);
             rings.push(self.ring(&memory, rings.len(), &tx)?);
-            queues.rx.push(memory.rx_queue(pair, self.options(agreed, rx))?);
-            queues.tx.push(memory.tx_queue(pair, self.options(agreed, tx))?);
+            queues.rx.push(memory.rx_queue(pair, &self.options(agreed, rx))?);
+            queues.tx.push(memory.tx_queue(pair, &self.options(agreed, tx))?);
         }
         let fd = memory.fd().try_clone_to_owned().map_err(LayoutError::from)?;
         self.queues = Some(queues);
