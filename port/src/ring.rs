@@ -290,6 +290,17 @@ mod tests {
     }
 
     #[test]
+    fn passed_slots_are_neither_known_nor_published() {
+        let peer = AtomicU16::new(4);
+        let mut cursor = Cursor::new(8, 0, 0);
+        assert_eq!(cursor.available(&peer, 1), Ok(4));
+        cursor.pass(3);
+        assert_eq!((cursor.next(), cursor.cached()), (RingIdx(3), 1));
+        cursor.pass(1);
+        assert_eq!(cursor.available(&peer, 1), Ok(0));
+    }
+
+    #[test]
     fn doorbell_is_due_exactly_when_the_named_slot_is_published() {
         for before in [0u16, 5, 0x7fff, 0xfff0, 0xffff] {
             for published in [0u16, 1, 2, 3, 255, 0x7fff, 0x8000, 0xffff] {

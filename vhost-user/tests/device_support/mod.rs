@@ -6,6 +6,7 @@ mod foreign;
 mod front;
 mod guest;
 mod hand;
+mod own;
 mod raw;
 mod relay;
 mod ring;
@@ -14,6 +15,7 @@ pub use foreign::{Foreign, LAYOUTS, bursts_from_driver, bursts_to_driver};
 pub use front::{FEATURES, Front, PACKED};
 pub use guest::{FRONT_END, GUEST, Guest, LEN};
 pub use hand::{Descriptor, HEADER, Hand, INDIRECT, NEXT, WRITE};
+pub use own::OwnPair;
 pub use raw::{Answer, Raw};
 pub use ring::{BUFFER, SIZE, SplitRing};
 

@@ -18,7 +18,7 @@ pub(super) struct Backlog {
     /// `count` from the start on. As many as the ring has.
     filled: Box<[Filled]>,
     count: usize,
-    /// By id: the device has it. Not used with IN_ORDER.
+    /// By id: the device has it. Without entries with IN_ORDER.
     lent: Box<[bool]>,
     /// With IN_ORDER: the next that the device gives back.
     next: u16,
@@ -28,9 +28,9 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// Buffers of a ring of `size`, all of which the device has.
-    pub(super) fn new(size: u16, capacity: u32) -> Self {
-        let all = usize::from(size);
-        let (filled, lent) = (vec![Filled::default(); all].into(), vec![true; all].into());
+    pub(super) fn new(size: u16, capacity: u32, in_order: bool) -> Self {
+        let (all, tracked) = (usize::from(size), if in_order { 0 } else { usize::from(size) });
+        let (filled, lent) = (vec![Filled::default(); all].into(), vec![true; tracked].into());
         Self { filled, count: 0, lent, next: 0, capacity }
     }
 
@@ -57,7 +57,7 @@ impl Backlog {
     /// The device does not have it, or wrote more than it holds.
     #[inline(always)]
     pub(super) fn take(&mut self, Used { id, len, .. }: Used) -> Result<Taken, QueueError> {
-        let size = self.lent.len();
+        let size = self.filled.len();
         // No loss: a position in the table is checked, and there are at most 2^15.
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         let short = id as u16;
@@ -79,23 +79,32 @@ impl Backlog {
     /// Spec: VIRTIO 1.3 §2.7.9, §2.8.8.
     #[inline(always)]
     pub(super) fn take_through(&mut self, used: Used) -> Result<Taken, QueueError> {
-        let Used { id, len, chains_max } = used;
+        let next = self.next;
+        if used.id != u32::from(next) || self.count == self.filled.len() {
+            return self.take_batch(used);
+        }
+        self.push(next, used.len)?;
+        self.advance();
+        Ok(Taken::ONE)
+    }
+
+    #[inline(never)]
+    fn take_batch(&mut self, used: Used) -> Result<Taken, QueueError> {
         let size = self.filled.len();
-        let short = u16::try_from(id).ok().filter(|id| usize::from(*id) < size);
-        let id = short.ok_or_else(|| no_such_buffer(id, size))?;
-        let before = usize::from(id) + if id < self.next { size } else { 0 };
-        let before = before - usize::from(self.next);
-        if before >= (size - self.count).min(chains_max.into()) {
+        let id = u16::try_from(used.id).ok().filter(|id| usize::from(*id) < size);
+        let id = id.ok_or_else(|| no_such_buffer(used.id, size))?;
+        let behind = usize::from(id) + if id < self.next { size } else { 0 };
+        let before = behind - usize::from(self.next);
+        if before >= (size - self.count).min(used.chains_max.into()) {
             return Err(QueueError::NotInFlight { id });
         }
         for _ in 0..before {
-            let (next, capacity) = (self.next, self.capacity);
-            self.push(next, capacity)?;
+            self.push(self.next, self.capacity)?;
             self.advance();
         }
-        self.push(id, len)?;
+        self.push(id, used.len)?;
         self.advance();
-        // No loss: fewer than the ring has.
+        // No loss: not more than the ring has.
         let chains = u16::try_from(before + 1).unwrap_or(u16::MAX);
         Ok(Taken { chains, entries: chains })
     }
@@ -104,7 +113,8 @@ impl Backlog {
     #[inline(always)]
     pub(super) fn release(&mut self, count: usize) {
         let count = count.min(self.count);
-        for filled in self.filled.iter().take(count) {
+        let tracked = if self.lent.is_empty() { 0 } else { count };
+        for filled in self.filled.iter().take(tracked) {
             if let Some(lent) = self.lent.get_mut(usize::from(filled.id)) {
                 *lent = true;
             }

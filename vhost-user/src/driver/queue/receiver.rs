@@ -49,7 +49,7 @@ pub(super) fn receiver<L: Layout>(
     let mut side = Receiver {
         ring,
         buffers,
-        backlog: Backlog::new(size, parts.capacity),
+        backlog: Backlog::new(size, parts.capacity, features.in_order),
         chain_max,
         features: *features,
         pieces: Vec::with_capacity(chain_max.into()),

@@ -1,8 +1,13 @@
 //! A driver's queues against our device's, against devices made by hand, and against hostile ones.
 
+mod hand;
+mod hostile;
+mod keeps_order;
 mod layout;
 mod link;
+mod notify;
 mod packets;
+mod random;
 
 use super::*;
 use crate::backend::{PackedIndex, RingBase};
