@@ -114,6 +114,20 @@ pub enum QueueError {
         /// Length of the table, in bytes.
         len: u32,
     },
+    /// The peer gives back a buffer that it does not have.
+    #[error("buffer {id} is given back, which the peer does not have")]
+    NotInFlight {
+        /// Its id.
+        id: u16,
+    },
+    /// A packet goes on in buffers that are not there, or is said to have none.
+    #[error("packet in {wanted} buffers, of which {found} are there")]
+    MissingBuffers {
+        /// What the packet's header says.
+        wanted: u16,
+        /// How many there are.
+        found: u16,
+    },
     /// A buffer has no room for a packet behind the packet's header.
     #[error("buffer of {len} bytes, too short for a header of {header} and a packet")]
     TooShort {

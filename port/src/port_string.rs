@@ -131,6 +131,22 @@ impl<'a> Items<'a> {
         Ok(())
     }
 
+    /// Refuses `keys`, which mean nothing with what the key `what` has chosen: `role`.
+    ///
+    /// # Errors
+    /// [`ItemError::NotForRole`].
+    pub fn refuse(
+        &self,
+        keys: &[&'static str],
+        what: &'static str,
+        role: &'static str,
+    ) -> Result<(), ItemError> {
+        match keys.iter().find(|key| self.text(key).is_some()) {
+            Some(key) => Err(ItemError::NotForRole { key, what, role }),
+            None => Ok(()),
+        }
+    }
+
     /// Replaces `field` if `key` was given.
     ///
     /// # Errors

@@ -138,7 +138,8 @@ impl Cursor {
         Ok(queued)
     }
 
-    /// Moves on by `slots`, which somebody else publishes.
+    /// Moves on by `slots`, at most what is [cached](Self::cached), and publishes nothing: for a side
+    /// that gives slots back in another way, or has somebody else publish them.
     #[inline]
     pub fn pass(&mut self, slots: u16) {
         self.next = self.next.ahead(slots);
@@ -286,6 +287,17 @@ mod tests {
         assert_eq!(cursor.available(&peer, 1), Ok(1), "one known slot is left: no load");
         assert_eq!(cursor.available(&peer, 2), Ok(3));
         assert_eq!(own.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn passed_slots_are_neither_known_nor_published() {
+        let peer = AtomicU16::new(4);
+        let mut cursor = Cursor::new(8, 0, 0);
+        assert_eq!(cursor.available(&peer, 1), Ok(4));
+        cursor.pass(3);
+        assert_eq!((cursor.next(), cursor.cached()), (RingIdx(3), 1));
+        cursor.pass(1);
+        assert_eq!(cursor.available(&peer, 1), Ok(0));
     }
 
     #[test]

@@ -19,9 +19,10 @@ pub struct RxStats {
     pub bad_region: u64,
     /// Descriptors of length zero, or longer than the buffer.
     pub bad_length: u64,
-    /// Chains without an end, or of descriptors that do not belong together.
+    /// Chains without an end, or of descriptors that do not belong together; packets in buffers that
+    /// are not there.
     pub bad_chain: u64,
-    /// Impossible ring indices.
+    /// Impossible ring indices, and buffers given back that the peer did not have.
     pub bad_index: u64,
     /// Packet headers that ask for what their packet cannot have. They are taken as empty.
     pub bad_header: u64,
@@ -50,7 +51,7 @@ pub struct TxStats {
     pub bad_length: u64,
     /// Chains of free slots without an end, or of descriptors that do not belong together.
     pub bad_chain: u64,
-    /// Impossible ring indices.
+    /// Impossible ring indices, and buffers given back that the peer did not have.
     pub bad_index: u64,
 }
 
@@ -65,10 +66,12 @@ impl RxStats {
             | QueueError::LengthExceedsBuffer { .. }
             | QueueError::OddTable { .. }
             | QueueError::TooShort { .. } => self.bad_length += 1,
-            QueueError::ChainTooLong { .. } | QueueError::OddFlags { .. } => self.bad_chain += 1,
-            QueueError::IndexRunaway { .. } | QueueError::NoSuchDescriptor { .. } => {
-                self.bad_index += 1;
-            }
+            QueueError::ChainTooLong { .. }
+            | QueueError::OddFlags { .. }
+            | QueueError::MissingBuffers { .. } => self.bad_chain += 1,
+            QueueError::IndexRunaway { .. }
+            | QueueError::NoSuchDescriptor { .. }
+            | QueueError::NotInFlight { .. } => self.bad_index += 1,
             QueueError::LinkDown | QueueError::MemoryLost => {}
         }
     }
@@ -85,10 +88,12 @@ impl TxStats {
             | QueueError::LengthExceedsBuffer { .. }
             | QueueError::OddTable { .. }
             | QueueError::TooShort { .. } => self.bad_length += 1,
-            QueueError::ChainTooLong { .. } | QueueError::OddFlags { .. } => self.bad_chain += 1,
-            QueueError::IndexRunaway { .. } | QueueError::NoSuchDescriptor { .. } => {
-                self.bad_index += 1;
-            }
+            QueueError::ChainTooLong { .. }
+            | QueueError::OddFlags { .. }
+            | QueueError::MissingBuffers { .. } => self.bad_chain += 1,
+            QueueError::IndexRunaway { .. }
+            | QueueError::NoSuchDescriptor { .. }
+            | QueueError::NotInFlight { .. } => self.bad_index += 1,
             QueueError::LinkDown | QueueError::MemoryLost => {}
         }
     }

@@ -1,13 +1,14 @@
 //! What can go wrong, by whose fault it is.
 //!
 //! [`ConfigError`] is the caller's. [`DeviceError`] is why a device did not do what its front-end
-//! asked, or lost it; of its conversation, [`ControlError`] tells: [`PeerMisbehaved`] when the peer
+//! asked, or why a device or a driver lost its peer; of the conversation, [`ControlError`] tells: [`PeerMisbehaved`] when the peer
 //! broke the protocol, [`PeerIncompatible`] when it keeps to it but wants what we do not have,
 //! [`ControlError::Failed`] when we could not do what it asked.
 
-pub use crate::backend::{PeerIncompatible, PeerMisbehaved};
+pub use crate::fault::{PeerIncompatible, PeerMisbehaved};
 pub use crate::wire::{FrameError, WireError};
 
+use crate::driver::queue::LayoutError;
 use crate::memory::MemoryError;
 use crate::virtqueue::RingError;
 use crate::wire::Request;
@@ -37,7 +38,7 @@ pub enum ConfigError {
     },
 }
 
-/// Why a device does not work, or did not do what its front-end asked.
+/// Why a device or a driver does not work, or a device did not do what its front-end asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -95,6 +96,9 @@ pub enum DeviceError {
         /// What is wrong with it.
         source: DoorbellError,
     },
+    /// A driver has no memory for its rings, or no doorbells.
+    #[error("memory of the driver")]
+    Layout(#[from] LayoutError),
     /// Something did not happen in time.
     #[error("timeout after {waited:?}")]
     Timeout {
@@ -147,13 +151,21 @@ pub enum ControlError {
         /// What was asked.
         request: Request,
     },
-    /// An answer of ours did not come in time.
+    /// An answer did not come in time: ours, or a back-end's.
     #[error("no answer to {request} after {waited:?}")]
     Timeout {
         /// What was asked.
         request: Request,
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// The back-end said no.
+    #[error("back-end refused {request}, with {code}")]
+    Refused {
+        /// What it was asked.
+        request: Request,
+        /// The number that it gave; it has no agreed meaning.
+        code: u64,
     },
     /// A method was called when it means nothing, such as an answer without a question.
     #[error("{call} called out of order")]

@@ -17,9 +17,11 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`Port`], [`device`] | a device with sockets and timers: from a configuration to queues |
+//! | [`Port`] | either side, named at run time |
+//! | [`device`] | a device with sockets and timers: from a configuration to queues |
+//! | [`driver`] | the other side of it, which has the memory: a driver, and its queues |
 //! | [`port_string`] | ports named by text |
-//! | [`backend`] | the back-end's half of the conversation, without input or output |
+//! | [`backend`], [`frontend`] | both halves of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
 //! | [`log`] | the dirty log, in which migration sees what we wrote |
 //! | [`inflight`] | memory that tells the next back-end how far the rings are |
@@ -28,13 +30,11 @@
 //! | [`wire`] | the messages, byte for byte |
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
-//! Rx and tx are always from our side: what a driver calls its transmit queue is an
+//! Rx and tx are always from our side: what the peer of a [`Device`] calls its transmit queue is an
 //! [`RxQueue`] here.
 //!
 //! What hostile front-ends and drivers have tried on others, and the test for each, is in
 //! `HOSTILE.md`.
-//!
-//! Not there yet: the front-end's side.
 #![forbid(unsafe_code)]
 
 #[cfg(target_endian = "big")]
@@ -44,17 +44,23 @@ compile_error!(
 
 pub mod backend;
 pub mod device;
+pub mod driver;
+mod endpoint;
 pub mod error;
+mod fault;
+pub mod frontend;
 pub mod inflight;
 pub mod log;
 pub mod memory;
 pub mod net;
 mod port;
 pub mod port_string;
+mod stream;
 pub mod virtqueue;
 pub mod wire;
 
 pub use device::{Device, DeviceConfig, DownReason, Event, Link};
+pub use driver::{Driver, DriverConfig};
 pub use error::{ConfigError, ControlError, DeviceError};
-pub use port::{Port, PortConfig, RoleConfig};
+pub use port::{AnyRxQueue, AnyTxQueue, Port, PortConfig, PortEvent, PortLink, RoleConfig};
 pub use virtqueue::{RxQueue, TxQueue};

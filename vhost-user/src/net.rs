@@ -83,6 +83,12 @@ pub fn encode(offload: &Offload, buffers: u16) -> [u8; HEADER_LEN] {
     header
 }
 
+/// How many buffers a received packet takes, with `VIRTIO_NET_F_MRG_RXBUF`.
+#[inline(always)]
+pub(crate) fn buffers(header: &[u8; HEADER_LEN]) -> u16 {
+    word(header, 10)
+}
+
 fn checksum(header: &[u8; HEADER_LEN], len: u32) -> Result<Checksum, BadHeader> {
     if header[0] & NEEDS_CHECKSUM == 0 {
         let verified = header[0] & DATA_VALID != 0;

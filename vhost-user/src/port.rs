@@ -1,6 +1,12 @@
 //! One port, named by a configuration or a port string.
 
-use crate::device::{Device, DeviceConfig, DownReason, Event, Link, SocketRole};
+mod queues;
+
+pub use queues::{AnyRxQueue, AnyTxQueue};
+
+use crate::device::{Device, DeviceConfig, DownReason, SocketRole};
+use crate::driver::{Driver, DriverConfig};
+use crate::endpoint::{Event, Link};
 use crate::error::{ConfigError, DeviceError};
 use ringport::socket::SocketAddress;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,9 +28,17 @@ pub struct PortConfig {
 pub enum RoleConfig {
     /// The device of a driver.
     Device(DeviceConfig),
+    /// The driver of a device.
+    Driver(DriverConfig),
 }
 
-/// One vhost-user port, from a configuration or a port string.
+/// What a port reports.
+pub type PortEvent = Event<AnyRxQueue, AnyTxQueue>;
+
+/// The queues of a port's link.
+pub type PortLink = Link<AnyRxQueue, AnyTxQueue>;
+
+/// One vhost-user port in either role, from a configuration or a port string.
 ///
 /// ```no_run
 /// use ringport_vhost_user::Port;
@@ -36,8 +50,12 @@ pub enum RoleConfig {
 /// # Ok::<(), ringport_vhost_user::DeviceError>(())
 /// ```
 #[derive(Debug)]
-pub struct Port {
-    device: Device,
+pub struct Port(Side);
+
+#[derive(Debug)]
+enum Side {
+    Device(Box<Device>),
+    Driver(Box<Driver>),
 }
 
 impl Port {
@@ -52,10 +70,17 @@ impl Port {
     /// Listens or starts to connect. Does not wait for the peer.
     ///
     /// # Errors
-    /// Those of [`Device::open`].
+    /// Those of [`Device::open`] and [`Driver::open`].
     pub fn new(config: PortConfig) -> Result<Self, DeviceError> {
-        let RoleConfig::Device(device) = config.role;
-        Ok(Self { device: Device::open(&config.address, config.socket, device)? })
+        let PortConfig { address, socket, role } = config;
+        Ok(Self(match role {
+            RoleConfig::Device(device) => {
+                Side::Device(Box::new(Device::open(&address, socket, device)?))
+            }
+            RoleConfig::Driver(driver) => {
+                Side::Driver(Box::new(Driver::open(&address, socket, driver)?))
+            }
+        }))
     }
 
     /// Runs the port until something happened, or `timeout` has passed; `None` waits for ever, but
@@ -63,15 +88,21 @@ impl Port {
     ///
     /// # Errors
     /// [`DeviceError::Call`] when waiting itself fails. What goes wrong with the peer is an event.
-    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, DeviceError> {
-        self.device.poll(timeout)
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<PortEvent>, DeviceError> {
+        Ok(match &mut self.0 {
+            Side::Device(device) => device.poll(timeout)?.map(AnyRxQueue::of_device),
+            Side::Driver(driver) => driver.poll(timeout)?.map(AnyRxQueue::of_driver),
+        })
     }
 
     /// Whether nothing can ever happen again: a port that does not reconnect and has lost its link,
     /// or never got one.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.device.is_finished()
+        match &self.0 {
+            Side::Device(device) => device.is_finished(),
+            Side::Driver(driver) => driver.is_finished(),
+        }
     }
 
     /// Waits until the link is up; what fails is waited out as long as the port tries again.
@@ -79,7 +110,7 @@ impl Port {
     /// # Errors
     /// After `timeout`, or when nothing can happen any more: what went wrong last, else
     /// [`DeviceError::Timeout`].
-    pub fn wait_link_up(&mut self, timeout: Duration) -> Result<Link, DeviceError> {
+    pub fn wait_link_up(&mut self, timeout: Duration) -> Result<PortLink, DeviceError> {
         let start = Instant::now();
         let mut last = None;
         loop {
@@ -101,7 +132,10 @@ impl Port {
 
 impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+        match &self.0 {
+            Side::Device(device) => device.as_fd(),
+            Side::Driver(driver) => driver.as_fd(),
+        }
     }
 }
 
@@ -111,10 +145,18 @@ impl From<DeviceConfig> for RoleConfig {
     }
 }
 
+impl From<DriverConfig> for RoleConfig {
+    fn from(driver: DriverConfig) -> Self {
+        Self::Driver(driver)
+    }
+}
+
 impl PortConfig {
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
-        let RoleConfig::Device(device) = &self.role;
-        device.check()?;
+        match &self.role {
+            RoleConfig::Device(device) => device.check()?,
+            RoleConfig::Driver(driver) => driver.check()?,
+        }
         Ok(self)
     }
 }

@@ -20,8 +20,8 @@ mod announce;
 mod area;
 mod buffer;
 mod control;
-mod descriptor;
-mod header;
+pub(crate) mod descriptor;
+pub(crate) mod header;
 mod held;
 mod layout;
 mod ledger;
@@ -64,7 +64,8 @@ pub enum KickMode {
     Adaptive,
 }
 
-/// What device and driver agreed on, as far as rings see it. The default is nothing.
+/// What device and driver agreed on, as far as rings see it. The default is nothing. Rx and tx are
+/// from our side, whichever that is.
 ///
 /// Spec: VIRTIO 1.3 §5.1.3, §6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,9 +80,11 @@ pub struct RingFeatures {
     pub in_order: bool,
     /// `VIRTIO_NET_F_CSUM` (0): the driver's headers may ask for checksums, and with
     /// `VIRTIO_NET_F_HOST_TSO4`, `6` (11, 12) for segmentation. Without it they are not looked at.
+    /// For a driver: `VIRTIO_NET_F_GUEST_CSUM` (1), and what goes with it.
     pub rx_offloads: bool,
     /// `VIRTIO_NET_F_GUEST_CSUM` (1), `VIRTIO_NET_F_GUEST_TSO4`, `6` (7, 8),
-    /// `VIRTIO_NET_F_GUEST_ECN` (9): what our headers may ask of the driver.
+    /// `VIRTIO_NET_F_GUEST_ECN` (9): what our headers may ask of the driver. For a driver:
+    /// `VIRTIO_NET_F_CSUM` (0) and `VIRTIO_NET_F_HOST_*`, what they may ask of the device.
     pub tx_offloads: Accepts,
 }
 
@@ -169,7 +172,7 @@ pub enum RingError {
 
 /// Most descriptors of a chain: what the longest packets need, many times over. It bounds the work
 /// that one chain can make.
-const CHAIN_MAX: u16 = 1024;
+pub(crate) const CHAIN_MAX: u16 = 1024;
 
 /// Descriptors that a burst reads, other than those of packets in one buffer each: once it has read
 /// so many, it ends with what it has, which is at least one chain. It bounds the work that one burst
@@ -178,7 +181,7 @@ const BURST_DESCRIPTORS: usize = 4096;
 
 /// What became of a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Called {
+pub(crate) enum Called {
     Yes,
     Suppressed,
     /// The driver polls, or the doorbell cannot be rung.

@@ -4,7 +4,9 @@
 
 mod device_support;
 
-use device_support::{Foreign, LAYOUTS, Place, Served, bursts_from_driver, bursts_to_driver};
+use device_support::{
+    Foreign, LAYOUTS, OwnPair, Place, Served, bursts_from_driver, bursts_to_driver,
+};
 use ringport_bench::interop::allocations::{Counting, allocations};
 use ringport_vhost_user::DeviceConfig;
 
@@ -42,5 +44,17 @@ fn bursts_do_not_allocate() {
         let before = allocations();
         hold(100);
         assert_eq!(allocations(), before, "{features:?}, held");
+    }
+}
+
+#[test]
+fn bursts_of_a_driver_do_not_allocate() {
+    for mut pair in OwnPair::all(64) {
+        for len in [64, 1514, 2048] {
+            let before = allocations();
+            pair.send(100, len);
+            pair.receive(100, len);
+            assert_eq!(allocations(), before, "{pair:?}, {len} bytes");
+        }
     }
 }

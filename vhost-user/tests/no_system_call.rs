@@ -6,7 +6,9 @@
 
 mod device_support;
 
-use device_support::{Foreign, LAYOUTS, Place, Served, bursts_from_driver, bursts_to_driver};
+use device_support::{
+    Foreign, LAYOUTS, OwnPair, Place, Served, bursts_from_driver, bursts_to_driver,
+};
 use ringport_bench::interop::calls::{Case, assert_system_calls};
 use ringport_vhost_user::{DeviceConfig, Link};
 
@@ -84,4 +86,44 @@ fn scene() -> Pairs {
 #[test]
 fn bursts_make_no_system_call() {
     assert_system_calls("bursts_make_no_system_call", scene, &CASES).unwrap();
+}
+
+type OwnPairs = [OwnPair; 8];
+
+/// A burst is 32 packets, of which a queue that asks for it is told once.
+const OWN_CASES: [Case<OwnPairs>; 5] = [
+    Case("driver sends", |pairs| pairs.iter_mut().for_each(|pair| pair.send(100, 64)), 0),
+    Case("driver receives", |pairs| pairs.iter_mut().for_each(|pair| pair.receive(100, 64)), 0),
+    Case("driver receives when armed", |pairs| pairs.iter_mut().for_each(receive_armed), 800),
+    Case("device receives when armed", |pairs| pairs.iter_mut().for_each(send_to_armed), 800),
+    Case("driver sends on", |pairs| pairs.iter_mut().for_each(|pair| pair.send(100, 1514)), 0),
+];
+
+fn receive_armed(pair: &mut OwnPair) {
+    for _ in 0..100 {
+        assert!(!pair.rx.arm().unwrap());
+        pair.receive(1, 64);
+    }
+}
+
+fn send_to_armed(pair: &mut OwnPair) {
+    for _ in 0..100 {
+        assert!(!pair.device_rx.arm().unwrap());
+        pair.send(1, 64);
+    }
+}
+
+#[test]
+fn bursts_of_a_driver_make_no_system_call() {
+    let scene = || {
+        let mut pairs = OwnPair::all(64);
+        // The queues pick their rings up.
+        pairs.iter_mut().for_each(|pair| {
+            pair.send(1, 64);
+            pair.receive(1, 64);
+        });
+        pairs
+    };
+    let test = "bursts_of_a_driver_make_no_system_call";
+    assert_system_calls(test, scene, &OWN_CASES).unwrap();
 }

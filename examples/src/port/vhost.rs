@@ -3,7 +3,7 @@
 use super::{Driver, Event, Facts, Link};
 use anyhow::Context;
 use ringport_vhost_user::device::SocketRole;
-use ringport_vhost_user::{Port, PortConfig};
+use ringport_vhost_user::{AnyRxQueue, Port, PortConfig, PortEvent, PortLink};
 
 /// Opens a port, and says whether its link is the only one.
 pub(super) fn open(config: &PortConfig) -> anyhow::Result<(Driver, bool)> {
@@ -12,8 +12,8 @@ pub(super) fn open(config: &PortConfig) -> anyhow::Result<(Driver, bool)> {
     Ok((Driver::Vhost(Box::new(port)), once))
 }
 
-pub(super) fn event(event: ringport_vhost_user::Event) -> Option<Event> {
-    use ringport_vhost_user::Event as E;
+pub(super) fn event(event: PortEvent) -> Option<Event> {
+    use PortEvent as E;
     match event {
         E::LinkUp(link) => Some(Event::Up(self::link(*link))),
         E::LinkDown(reason) => Some(Event::Down(chain(reason))),
@@ -27,12 +27,13 @@ pub(super) fn event(event: ringport_vhost_user::Event) -> Option<Event> {
     }
 }
 
-fn link(link: ringport_vhost_user::Link) -> Link {
+fn link(link: PortLink) -> Link {
     let parameters = link.parameters;
+    let ours_is_device = matches!(link.rx.first(), Some(AnyRxQueue::Device(_)));
     let layout = if parameters.packed { "packed" } else { "split" };
     let facts = Facts {
         protocol: format!("vhost-user, {layout} rings"),
-        peer: "driver".into(),
+        peer: if ours_is_device { "driver" } else { "device" }.into(),
         interface: format!("features {:#x}", parameters.features),
         pid: link.peer.pid,
         rx_queues: link.rx.len(),

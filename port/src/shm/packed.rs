@@ -81,6 +81,13 @@ impl<'t> PackedView<'t> {
         u64::from_le(self.entry(slot)[0].load(Ordering::Relaxed))
     }
 
+    /// Writes the first word of the descriptor at `slot`: the address. Only before its state is
+    /// written.
+    #[inline(always)]
+    pub fn store_address(&self, slot: u16, address: u64) {
+        self.entry(slot)[0].store(address.to_le(), Ordering::Relaxed);
+    }
+
     /// Writes the second word of the descriptor at `slot` (Release: what was written before is
     /// visible to who reads it).
     #[inline(always)]
@@ -112,6 +119,8 @@ mod tests {
         assert_eq!([0, 1, 2].map(|slot| table.view().load_state(slot)), [7, 8, 9]);
         assert_eq!(table.view().load_state(3), 7, "beyond the ring");
         assert_eq!(table.view().load_address(2), 0);
+        table.view().store_address(2, 5);
+        assert_eq!([1, 2].map(|slot| table.view().load_address(slot)), [0, 5]);
         for (offset, slots) in [(4096 - 32, 3), (8, 1), (0, 0), (u64::MAX - 15, 1)] {
             assert!(PackedTable::new(memory.mapping(), offset, slots).is_err(), "{offset} {slots}");
         }

@@ -46,10 +46,10 @@ impl IndexTable {
     /// Writes the index at `slot`.
     #[inline]
     pub fn store(&self, slot: u16, index: u16) {
-        self.view().entry(slot).store(index, Ordering::Relaxed);
+        self.view().store(slot, index);
     }
 
-    /// The table to read in a loop, whose place and size stay in registers.
+    /// The table to work on in a loop, whose place and size stay in registers.
     #[must_use]
     #[inline(always)]
     pub fn view(&self) -> IndexView<'_> {
@@ -71,6 +71,12 @@ impl<'t> IndexView<'t> {
     #[inline(always)]
     pub fn load(&self, slot: u16) -> u16 {
         self.entry(slot).load(Ordering::Relaxed)
+    }
+
+    /// Writes the index at `slot`.
+    #[inline(always)]
+    pub fn store(&self, slot: u16, index: u16) {
+        self.entry(slot).store(index, Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -110,8 +116,7 @@ impl UsedTable {
     /// The element at `slot`: head and length, each read once.
     #[must_use]
     pub fn load(&self, slot: u16) -> (u32, u32) {
-        let [head, len] = self.view().entry(slot);
-        (head.load(Ordering::Relaxed), len.load(Ordering::Relaxed))
+        self.view().load(slot)
     }
 
     /// Writes the element at `slot`.
@@ -120,7 +125,7 @@ impl UsedTable {
         self.view().store(slot, head, len);
     }
 
-    /// The table to write in a loop, whose place and size stay in registers.
+    /// The table to work on in a loop, whose place and size stay in registers.
     #[must_use]
     #[inline(always)]
     pub fn view(&self) -> UsedView<'_> {
@@ -137,6 +142,14 @@ pub struct UsedView<'t> {
 }
 
 impl<'t> UsedView<'t> {
+    /// The element at `slot`: head and length, each read once.
+    #[must_use]
+    #[inline(always)]
+    pub fn load(&self, slot: u16) -> (u32, u32) {
+        let [head, len] = self.entry(slot);
+        (head.load(Ordering::Relaxed), len.load(Ordering::Relaxed))
+    }
+
     /// Writes the element at `slot`.
     #[inline(always)]
     pub fn store(&self, slot: u16, head: u16, len: u32) {

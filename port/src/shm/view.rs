@@ -149,10 +149,8 @@ impl DescTable {
 
     /// Writes the descriptor at `slot`.
     #[inline]
-    pub fn store(&self, slot: u16, [low, high]: [u64; 2]) {
-        let entry = self.entry(slot);
-        entry[0].store(low.to_le(), Ordering::Relaxed);
-        entry[1].store(high.to_le(), Ordering::Relaxed);
+    pub fn store(&self, slot: u16, words: [u64; 2]) {
+        self.view().store(slot, words);
     }
 
     /// Writes the first 8 bytes of the descriptor at `slot`.
@@ -203,6 +201,14 @@ impl<'t> DescView<'t> {
     pub fn load(&self, slot: u16) -> [u64; 2] {
         let [low, high] = self.entry(slot);
         [u64::from_le(low.load(Ordering::Relaxed)), u64::from_le(high.load(Ordering::Relaxed))]
+    }
+
+    /// Writes the descriptor at `slot`.
+    #[inline(always)]
+    pub fn store(&self, slot: u16, [low, high]: [u64; 2]) {
+        let entry = self.entry(slot);
+        entry[0].store(low.to_le(), Ordering::Relaxed);
+        entry[1].store(high.to_le(), Ordering::Relaxed);
     }
 
     #[inline(always)]

@@ -37,7 +37,7 @@ const PACKED_START: u32 = 0x8000_8000;
 
 impl RingBase {
     /// The base of a ring that nobody set, as it travels.
-    pub(super) fn start(packed: bool) -> u32 {
+    pub(crate) fn start(packed: bool) -> u32 {
         if packed { PACKED_START } else { 0 }
     }
 

@@ -1,13 +1,13 @@
 //! One connection to a front-end.
 
-use super::intake::{Frame, Incoming, Intake};
 use super::memory::MemoryTable;
-use super::outbox::{Outbox, Outgoing};
+use super::outbox::Outbox;
 use super::pending::{Asked, Waiting};
 use super::ring::Ring;
 use super::serve::Step;
 use super::{BackendConfig, Event, PeerIncompatible};
 use crate::error::ControlError;
+use crate::stream::{Expect, Frame, Incoming, Intake, Outgoing};
 use crate::wire::{ProtocolFeatures, Request, feature};
 use std::time::Instant;
 
@@ -49,7 +49,7 @@ impl BackendMachine {
             config,
             state: State::Reading,
             outbox: Outbox::default(),
-            intake: Intake::default(),
+            intake: Intake::new(Expect::Requests),
             features: None,
             protocol_features: ProtocolFeatures::NONE,
             rings: (0..config.ring_count()).map(Ring::new).collect(),

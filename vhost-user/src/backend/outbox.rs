@@ -1,17 +1,9 @@
 //! Messages that wait to be sent.
 
+use crate::stream::Outgoing;
 use crate::wire::Reply;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-
-/// One message to send. A stream may take it in pieces; the descriptor travels with the first byte.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The message.
-    pub bytes: Vec<u8>,
-    /// The file descriptor that travels with it; close it after sending.
-    pub fd: Option<OwnedFd>,
-}
 
 /// Most replies that wait to be sent.
 const REPLIES_MAX: usize = 16;

@@ -6,28 +6,11 @@ use crate::virtqueue::{KickMode, RingFeatures};
 use crate::wire::{ProtocolFeatures, feature};
 use ringport::offload::Accepts;
 use ringport::port_string::check_range;
-use ringport::retry::Reconnect;
 use ringport::shm::MemoryPolicy;
-use ringport::socket::SocketOptions;
 use std::time::Duration;
 
 /// Most queue pairs of a device.
 pub const QUEUE_PAIRS_MAX: u16 = 128;
-
-/// Which side of the socket a port is; independent of who is the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketRole {
-    /// Listens; one front-end at a time is served, the next one waits.
-    Listen(SocketOptions),
-    /// Connects to a front-end that listens.
-    Connect(Reconnect),
-}
-
-impl Default for SocketRole {
-    fn default() -> Self {
-        Self::Listen(SocketOptions::default())
-    }
-}
 
 /// Which work a driver may leave to the receiver of its packets, and the other way round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,18 +1,18 @@
 //! One connection to a front-end: what it asks for, and how it is done.
 
-use super::connection::{Connection, Step};
 use super::log::Log;
 use super::memory::{Generation, SharedMemory};
 use super::rings::{Queues, Rings};
 use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, inflight, space};
 use crate::backend::{self, BackendMachine, Failed, ResetKind};
+use crate::endpoint::{self, Connection, Events, Step};
 use crate::error::{ControlError, DeviceError};
+use crate::virtqueue::{RxQueue, TxQueue};
 use crate::wire::feature;
 use ringport::doorbell::Doorbell;
 use ringport::error::{CallError, QueueError};
 use ringport::link::LinkState;
 use ringport::reactor::Interest;
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) struct Session {
     config: DeviceConfig,
-    connection: Connection,
+    connection: Connection<BackendMachine>,
     memory: SharedMemory,
     rings: Rings,
     log: Log,
@@ -36,7 +36,7 @@ pub(super) struct Session {
     /// For requests of our own, of which there are none yet; the front-end expects it to be kept.
     channel: Option<OwnedFd>,
     /// Since when the link is up.
-    pub(super) up: Option<Instant>,
+    up: Option<Instant>,
 }
 
 /// An answer that waits for bursts to end.
@@ -54,8 +54,12 @@ enum Next {
     Answered,
 }
 
-impl Session {
-    pub(super) fn new(socket: OwnedFd, config: &DeviceConfig) -> Result<Self, DeviceError> {
+impl endpoint::Session for Session {
+    type Config = DeviceConfig;
+    type Rx = RxQueue;
+    type Tx = TxQueue;
+
+    fn new(socket: OwnedFd, config: &DeviceConfig) -> Result<Self, DeviceError> {
         let link = Arc::new(LinkState::new().map_err(CallError::io("eventfd"))?);
         let wake = Arc::new(Doorbell::create().map_err(CallError::io("eventfd"))?);
         let (rings, queues) = Rings::new(config.queue_pairs, config.kicks, &link, &wake)?;
@@ -75,8 +79,7 @@ impl Session {
         })
     }
 
-    /// Reads and does what the front-end asks, as far as it goes without waiting.
-    pub(super) fn on_socket(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+    fn on_socket(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
         for _ in 0..MESSAGES_PER_TURN {
             match self.connection.step()? {
                 Step::Idle => break,
@@ -90,7 +93,7 @@ impl Session {
     }
 
     /// A queue has left a burst, or found its ring broken.
-    pub(super) fn on_wake(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+    fn on_wake(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
         // It was rung: there is nothing to learn from it.
         let _ = self.wake.drain();
         for (ring, error) in self.rings.take_faults() {
@@ -101,48 +104,53 @@ impl Session {
         self.connection.flush()
     }
 
-    /// A queue found the whole link broken: the front-end took memory back.
-    pub(super) fn fault(&self) -> Option<QueueError> {
+    /// The front-end took memory back.
+    fn fault(&self) -> Option<QueueError> {
         self.link.fault()
     }
 
-    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), DownReason> {
+    fn on_time(&mut self, now: Instant) -> Result<(), DownReason> {
         let result = self.connection.machine.on_deadline(now);
         result.map_err(|error| DownReason::Protocol(error.into()))
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         self.connection.machine.deadline()
     }
 
-    pub(super) fn interest(&self) -> Interest {
+    fn interest(&self) -> Interest {
         self.connection.interest()
     }
 
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+    fn socket(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
     }
 
-    pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
+    fn wake_fd(&self) -> BorrowedFd<'_> {
         (*self.wake).as_fd()
     }
 
-    pub(super) fn link_fd(&self) -> BorrowedFd<'_> {
+    fn link_fd(&self) -> BorrowedFd<'_> {
         self.link.wake_fd()
     }
 
-    /// The queues learn that the link is down.
-    pub(super) fn end(&mut self) {
-        // While it is not: packets that are held are copied out, and their buffers go back.
+    fn up(&self) -> Option<Instant> {
+        self.up
+    }
+
+    fn end(&mut self) {
+        // While it is not down: packets that are held are copied out, and their buffers go back.
         self.rings.stop_all();
         self.rings.drop_returned();
         self.link.close();
     }
+}
 
+impl Session {
     fn on_event(
         &mut self,
         event: backend::Event,
-        events: &mut VecDeque<Event>,
+        events: &mut Events<Self>,
     ) -> Result<(), DownReason> {
         match self.attempt(event, events) {
             Ok(Next::WhenSettled(answer)) => self.waiting = Some(answer),
@@ -161,7 +169,7 @@ impl Session {
     fn attempt(
         &mut self,
         event: backend::Event,
-        events: &mut VecDeque<Event>,
+        events: &mut Events<Self>,
     ) -> Result<Next, DeviceError> {
         use backend::Event as E;
         match event {
@@ -245,7 +253,7 @@ impl Session {
     }
 
     /// Gives the answer that waits, if no burst is open any more that began before the change.
-    fn answer_if_settled(&mut self, events: &mut VecDeque<Event>) -> Result<(), DownReason> {
+    fn answer_if_settled(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
         let Some(answer) = self.waiting else { return Ok(()) };
         if !self.rings.is_settled() {
             return Ok(());
@@ -266,7 +274,7 @@ impl Session {
     }
 
     /// Reports that the link is up, or that more or less pairs run than before.
-    fn report(&mut self, events: &mut VecDeque<Event>) {
+    fn report(&mut self, events: &mut Events<Self>) {
         let enabled = self.rings.pairs_enabled();
         if enabled == self.pairs_enabled {
             return;
@@ -279,6 +287,8 @@ impl Session {
                 protocol_features: machine.protocol_features(),
                 packed: machine.features() & feature::RING_PACKED != 0,
                 ring_sizes: self.rings.first_sizes(),
+                mac: self.config.mac,
+                mtu: self.config.mtu,
             };
             let peer = self.connection.credentials;
             self.up = Some(Instant::now());

@@ -9,37 +9,43 @@
 //!
 //! Spec: VIRTIO 1.3 §2.7.5.
 
-pub(super) const NEXT: u16 = 1;
-pub(super) const WRITE: u16 = 2;
-pub(super) const INDIRECT: u16 = 4;
+pub(crate) const NEXT: u16 = 1;
+pub(crate) const WRITE: u16 = 2;
+pub(crate) const INDIRECT: u16 = 4;
 /// The flags that have a meaning; others are ignored.
-pub(super) const KNOWN: u16 = NEXT | WRITE | INDIRECT;
+pub(crate) const KNOWN: u16 = NEXT | WRITE | INDIRECT;
 /// Bytes of a descriptor.
-pub(super) const LEN: u32 = 16;
+pub(crate) const LEN: u32 = 16;
 
 /// A descriptor, read once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Descriptor {
-    pub(super) address: u64,
-    pub(super) len: u32,
-    pub(super) flags: u16,
-    pub(super) next: u16,
+pub(crate) struct Descriptor {
+    pub(crate) address: u64,
+    pub(crate) len: u32,
+    pub(crate) flags: u16,
+    pub(crate) next: u16,
 }
 
 impl Descriptor {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes the words apart")]
-    pub(super) fn from_words([address, rest]: [u64; 2]) -> Self {
+    pub(crate) fn from_words([address, rest]: [u64; 2]) -> Self {
         let (flags, next) = ((rest >> 32) as u16, (rest >> 48) as u16);
         Self { address, len: rest as u32, flags, next }
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+    #[inline(always)]
+    pub(crate) fn to_words(self) -> [u64; 2] {
+        let Self { address, len, flags, next } = self;
+        [address, u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48]
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self::from_words(Self::words(bytes))
     }
 
     /// The words of a descriptor outside the ring.
-    pub(super) fn words(bytes: [u8; 16]) -> [u64; 2] {
+    pub(crate) fn words(bytes: [u8; 16]) -> [u64; 2] {
         let word =
             |half: &[u8]| half.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         let (low, high) = bytes.split_at(8);
@@ -48,14 +54,14 @@ impl Descriptor {
 
     /// Whether it is a buffer of its own for this `access`.
     #[inline(always)]
-    pub(super) fn is_plain(self, access: Access) -> bool {
+    pub(crate) fn is_plain(self, access: Access) -> bool {
         self.flags & KNOWN == access.flag()
     }
 }
 
 /// What a queue does with the driver's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }
@@ -63,7 +69,7 @@ pub(super) enum Access {
 impl Access {
     /// The WRITE flag of its descriptors.
     #[inline(always)]
-    pub(super) fn flag(self) -> u16 {
+    pub(crate) fn flag(self) -> u16 {
         match self {
             Self::Read => 0,
             Self::Write => WRITE,

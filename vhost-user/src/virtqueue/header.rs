@@ -9,7 +9,7 @@ use ringport::stats::RxStats;
 
 /// A packet's metadata; none when its header makes no sense.
 #[inline]
-pub(super) fn decode(header: &[u8; HEADER_LEN], len: u32, stats: &mut RxStats) -> Offload {
+pub(crate) fn decode(header: &[u8; HEADER_LEN], len: u32, stats: &mut RxStats) -> Offload {
     net::decode(header, len).unwrap_or_else(|_| {
         stats.bad_header += 1;
         Offload::default()

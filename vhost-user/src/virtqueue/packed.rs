@@ -17,6 +17,6 @@ mod ring;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use position::Position;
+pub(crate) use position::{Position, State};
 pub(super) use ring::Ring;
 pub(crate) use ring::{is_used, table};

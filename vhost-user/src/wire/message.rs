@@ -1,6 +1,7 @@
 //! The requests with their payloads.
 
 use super::field::{Reader, Writer};
+use super::payload::{check_len, read_config};
 use super::{
     ConfigSpan, DeviceState, Header, Inflight, LogArea, MemoryRegion, REGIONS_PER_MESSAGE_MAX,
     Request, VringAddress, VringFd, VringState, WireError,
@@ -94,7 +95,11 @@ impl Message {
                 exactly(LogArea::LEN)?;
                 Self::LogBase(LogArea::read(&mut fields))
             }
-            R::GetConfig | R::SetConfig => read_config(request, payload)?,
+            R::GetConfig => Self::GetConfig(read_config(request, payload)?.0),
+            R::SetConfig => {
+                let (span, contents) = read_config(request, payload)?;
+                Self::SetConfig(span, contents.to_vec())
+            }
             R::GetInflightFd | R::SetInflightFd => {
                 let padded = payload.len() == Inflight::PADDED_LEN;
                 exactly(if padded { Inflight::PADDED_LEN } else { Inflight::LEN })?;
@@ -189,11 +194,6 @@ impl Message {
 /// Padding, then one region.
 const ONE_REGION_LEN: usize = 8 + MemoryRegion::LEN;
 
-fn check_len(request: Request, payload: &[u8], expected: usize) -> Result<(), WireError> {
-    let len = payload.len();
-    if len == expected { Ok(()) } else { Err(WireError::Length { request, len, expected }) }
-}
-
 /// Number of regions 0:4, padding 4:4, the regions.
 fn read_table(payload: &[u8]) -> Result<Vec<MemoryRegion>, WireError> {
     let mut fields = Reader::new(payload);
@@ -217,17 +217,4 @@ fn write_table(regions: &[MemoryRegion], fields: &mut Writer) {
     for region in regions {
         region.write(fields);
     }
-}
-
-fn read_config(request: Request, payload: &[u8]) -> Result<Message, WireError> {
-    let mut fields = Reader::new(payload);
-    if payload.len() < ConfigSpan::LEN {
-        check_len(request, payload, ConfigSpan::LEN)?;
-    }
-    let span = ConfigSpan::read(&mut fields)?;
-    check_len(request, payload, ConfigSpan::LEN.saturating_add(span.size as usize))?;
-    Ok(match request {
-        Request::SetConfig => Message::SetConfig(span, fields.rest().to_vec()),
-        _ => Message::GetConfig(span),
-    })
 }

@@ -279,6 +279,29 @@ impl DeviceState {
     }
 }
 
+/// A part of the configuration space, and its contents.
+pub(super) fn read_config(
+    request: Request,
+    payload: &[u8],
+) -> Result<(ConfigSpan, &[u8]), WireError> {
+    let mut fields = Reader::new(payload);
+    if payload.len() < ConfigSpan::LEN {
+        check_len(request, payload, ConfigSpan::LEN)?;
+    }
+    let span = ConfigSpan::read(&mut fields)?;
+    check_len(request, payload, ConfigSpan::LEN.saturating_add(span.size as usize))?;
+    Ok((span, fields.rest()))
+}
+
+pub(super) fn check_len(
+    request: Request,
+    payload: &[u8],
+    expected: usize,
+) -> Result<(), WireError> {
+    let len = payload.len();
+    if len == expected { Ok(()) } else { Err(WireError::Length { request, len, expected }) }
+}
+
 fn check_reserved(request: Request, bits: u64) -> Result<(), WireError> {
     if bits == 0 { Ok(()) } else { Err(WireError::Reserved { request, bits }) }
 }

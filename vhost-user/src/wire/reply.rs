@@ -1,7 +1,8 @@
 //! What a back-end answers.
 
-use super::field::Writer;
-use super::{ConfigSpan, Header, Inflight, VringState};
+use super::field::{Reader, Writer};
+use super::payload::{check_len, read_config};
+use super::{ConfigSpan, Header, Inflight, Request, VringState, WireError};
 
 /// The payload of a reply.
 ///
@@ -23,6 +24,37 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// Reads the payload of the reply to a request: what the request itself is answered with, or else
+    /// an acknowledgement.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn decode(request: Request, payload: &[u8]) -> Result<Self, WireError> {
+        use Request as R;
+        let exactly = |expected| check_len(request, payload, expected);
+        let mut fields = Reader::new(payload);
+        Ok(match request {
+            R::GetVringBase => {
+                exactly(VringState::LEN)?;
+                Self::VringState(VringState::read(&mut fields))
+            }
+            R::GetConfig if payload.is_empty() => Self::Empty,
+            R::GetConfig => {
+                let (span, contents) = read_config(request, payload)?;
+                Self::Config(span, contents.to_vec())
+            }
+            R::GetInflightFd => {
+                let padded = payload.len() == Inflight::PADDED_LEN;
+                exactly(if padded { Inflight::PADDED_LEN } else { Inflight::LEN })?;
+                Self::Inflight(Inflight::read(&mut fields, padded))
+            }
+            _ => {
+                exactly(8)?;
+                Self::Number(fields.u64())
+            }
+        })
+    }
+
     /// Writes the whole message, header included.
     #[must_use]
     pub fn encode(&self, request: u32) -> Vec<u8> {

@@ -267,3 +267,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn reading_a_reply_reverses_writing_it() {
+    let span = ConfigSpan { offset: 0, size: 3, flags: 0 };
+    let inflight =
+        Inflight { mmap_size: 1, mmap_offset: 2, queues: 3, queue_size: 4, padded: true };
+    for (request, reply) in [
+        (Request::GetFeatures, Reply::Number(u64::MAX)),
+        (Request::SetVringKick, Reply::Number(1)),
+        (Request::GetVringBase, Reply::VringState(VringState { index: 2, value: 0x8000_8000 })),
+        (Request::GetConfig, Reply::Config(span, vec![1, 2, 3])),
+        (Request::GetConfig, Reply::Empty),
+        (Request::GetInflightFd, Reply::Inflight(inflight)),
+        (Request::GetInflightFd, Reply::Inflight(Inflight { padded: false, ..inflight })),
+    ] {
+        let bytes = reply.encode(request as u32);
+        let (header, payload) = bytes.split_first_chunk().unwrap();
+        let header = Header::decode(header).unwrap();
+        assert_eq!((header.request, header.reply), (request as u32, true));
+        assert_eq!(Reply::decode(request, payload), Ok(reply));
+        let mut longer = payload.to_vec();
+        longer.push(0);
+        assert!(matches!(Reply::decode(request, &longer), Err(WireError::Length { .. })));
+    }
+}

@@ -1,4 +1,4 @@
-//! A device in a thread of its own, and front-ends for it. The conversation is led by the `vhost`
+//! A device or a driver in a thread of its own, and front-ends for a device. The conversation is led by the `vhost`
 //! crate, or said as it pleases; rings are driven by hand, with system calls on the shared file.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
@@ -6,6 +6,7 @@ mod foreign;
 mod front;
 mod guest;
 mod hand;
+mod own;
 mod raw;
 mod relay;
 mod ring;
@@ -14,13 +15,16 @@ pub use foreign::{Foreign, LAYOUTS, bursts_from_driver, bursts_to_driver};
 pub use front::{FEATURES, Front, PACKED};
 pub use guest::{FRONT_END, GUEST, Guest, LEN};
 pub use hand::{Descriptor, HEADER, Hand, INDIRECT, NEXT, WRITE};
+pub use own::OwnPair;
 pub use raw::{Answer, Raw};
 pub use ring::{BUFFER, SIZE, SplitRing};
 
-use ringport::burst::PacketRx;
+use ringport::burst::{PacketRx, PacketTx};
 use ringport::error::QueueError;
 use ringport_vhost_user::device::SocketRole;
-use ringport_vhost_user::{Device, DeviceConfig, DownReason, Event, Link, TxQueue};
+use ringport_vhost_user::{AnyRxQueue, AnyTxQueue, Event, Link, Port, PortEvent, driver};
+use ringport_vhost_user::{Device, DeviceConfig, DownReason, Driver, DriverConfig};
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,12 +55,46 @@ impl Place {
     }
 }
 
-/// A device that a thread polls.
+/// A device or a driver.
+pub trait Polled: Debug + Send + 'static {
+    type Rx: Debug + Send;
+    type Tx: Debug + Send;
+    fn poll(&mut self, timeout: Duration) -> Option<Event<Self::Rx, Self::Tx>>;
+}
+
+impl Polled for Device {
+    type Rx = ringport_vhost_user::RxQueue;
+    type Tx = ringport_vhost_user::TxQueue;
+
+    fn poll(&mut self, timeout: Duration) -> Option<Event> {
+        Self::poll(self, Some(timeout)).unwrap()
+    }
+}
+
+impl Polled for Driver {
+    type Rx = driver::RxQueue;
+    type Tx = driver::TxQueue;
+
+    fn poll(&mut self, timeout: Duration) -> Option<driver::Event> {
+        Self::poll(self, Some(timeout)).unwrap()
+    }
+}
+
+impl Polled for Port {
+    type Rx = AnyRxQueue;
+    type Tx = AnyTxQueue;
+
+    fn poll(&mut self, timeout: Duration) -> Option<PortEvent> {
+        Self::poll(self, Some(timeout)).unwrap()
+    }
+}
+
+/// A device or a driver that a thread polls.
 #[derive(Debug)]
-pub struct Served {
-    events: Receiver<Event>,
+pub struct Served<P: Polled = Device> {
+    events: Receiver<Event<P::Rx, P::Tx>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Device>>,
+    thread: Option<JoinHandle<P>>,
 }
 
 impl Served {
@@ -64,40 +102,53 @@ impl Served {
         Self::new(Device::open(&place.address(), SocketRole::default(), config).unwrap())
     }
 
-    pub fn new(mut device: Device) -> Self {
+    /// Stops polling, and gives the device back.
+    pub fn into_device(self) -> Device {
+        self.into_inner()
+    }
+}
+
+impl Served<Driver> {
+    pub fn open(place: &Place, socket: SocketRole, config: DriverConfig) -> Self {
+        Self::new(Driver::open(&place.address(), socket, config).unwrap())
+    }
+}
+
+impl<P: Polled> Served<P> {
+    pub fn new(mut polled: P) -> Self {
         let (sender, events) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if let Some(event) = device.poll(Some(Duration::from_millis(5))).unwrap() {
+                if let Some(event) = polled.poll(Duration::from_millis(5)) {
                     let _ = sender.send(event);
                 }
             }
-            device
+            polled
         });
         Self { events, stop, thread: Some(thread) }
     }
 
-    pub fn next(&self) -> Event {
+    pub fn next(&self) -> Event<P::Rx, P::Tx> {
         self.events.recv_timeout(PATIENCE).expect("an event within ten seconds")
     }
 
     /// What happened already, if anything.
-    pub fn happened(&self) -> Option<Event> {
+    pub fn happened(&self) -> Option<Event<P::Rx, P::Tx>> {
         match self.events.recv_timeout(Duration::from_millis(50)) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => panic!("the device's thread is gone"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread is gone"),
         }
     }
 
     /// The oldest event that was not looked at.
-    pub fn happened_already(&self) -> Option<Event> {
+    pub fn happened_already(&self) -> Option<Event<P::Rx, P::Tx>> {
         self.events.try_recv().ok()
     }
 
-    pub fn link_up(&self) -> Link {
+    pub fn link_up(&self) -> Link<P::Rx, P::Tx> {
         loop {
             match self.next() {
                 Event::LinkUp(link) => return *link,
@@ -135,14 +186,14 @@ impl Served {
         }
     }
 
-    /// Stops polling, and gives the device back.
-    pub fn into_device(mut self) -> Device {
+    /// Stops polling.
+    pub fn into_inner(mut self) -> P {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
-impl Drop for Served {
+impl<P: Polled> Drop for Served<P> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -186,7 +237,7 @@ pub fn receive(rx: &mut dyn PacketRx, count: usize) -> Vec<Vec<u8>> {
 
 /// Sends each of `frames`.
 #[track_caller]
-pub fn send(tx: &mut TxQueue, frames: &[Vec<u8>]) {
+pub fn send(tx: &mut dyn PacketTx, frames: &[Vec<u8>]) {
     let mut left = frames;
     eventually("packets leave", || {
         let mut burst = tx.tx_burst(256).unwrap();

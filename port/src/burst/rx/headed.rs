@@ -76,6 +76,35 @@ impl RxBatch {
         }
     }
 
+    /// Reads the header in front of each packet, once, as
+    /// [`decode_headers`](Self::decode_headers) does, and keeps the packets before the first of which
+    /// `decode` makes nothing. Returns how many these are: what comes from there on is for
+    /// [`append`](Self::append). For a batch that [`fill_behind`](Self::fill_behind) has just
+    /// filled.
+    pub fn sift_headers<const N: usize>(
+        &mut self,
+        mut decode: impl FnMut(&[u8; N], u32) -> Option<Offload>,
+    ) -> usize {
+        let Headed { entries, front } = self.headed;
+        let mut offloads = self.offloads.as_deref_mut().into_iter().flatten();
+        let mut good = 0;
+        if self.exchanged || (front as usize) < N {
+            return 0;
+        }
+        for entry in &self.entries[..entries] {
+            let mut header = [0; N];
+            // SAFETY: as in `decode_headers`.
+            unsafe { copy::copy(header.as_mut_ptr(), entry.address.as_ptr().sub(N), N) };
+            let Some(offload) = decode(&header, entry.len()) else { break };
+            if let Some(slot) = offloads.next() {
+                *slot = offload;
+            }
+            good += 1;
+        }
+        (self.used, self.packets, self.headed.entries) = (good, good, good);
+        good
+    }
+
     /// Entries in use.
     #[must_use]
     pub fn entries(&self) -> usize {
@@ -98,5 +127,49 @@ impl RxEntry {
         let address = unsafe { whole.address.add(front as usize) };
         let shape = Shape::new(shape.region(), shape.len() - front, false);
         Some(Self { address, shape, ahead: whole.ahead })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::Checksum;
+    use crate::shm::{Backing, OwnedMemory, Regions, write_u32};
+    use std::sync::Arc;
+
+    /// A batch of four packets of eight bytes, each behind its number in four bytes.
+    fn batch(offloads: bool) -> RxBatch {
+        let memory = OwnedMemory::create("headed-test", 4096, Backing::Pages).unwrap();
+        (0..4).for_each(|at| write_u32(memory.mapping(), 64 * u64::from(at), at).unwrap());
+        let batch = RxBatch::new(Arc::new(Regions::new(vec![Arc::clone(memory.mapping())])), 8);
+        let mut batch = if offloads { batch.with_offloads() } else { batch };
+        let pieces = (0..4).map(|at| Piece::alone(64 * at, Shape::new(0, 12, false)));
+        assert_eq!(batch.fill_behind(4, pieces), 4);
+        batch
+    }
+
+    #[test]
+    fn packets_before_the_first_that_is_sifted_out_stay() {
+        let verified = Offload { checksum: Checksum::Verified, ..Offload::default() };
+        for (stop, offloads) in [(0, true), (2, true), (2, false), (4, true)] {
+            let mut batch = batch(offloads);
+            let mut seen = 0;
+            let good = batch.sift_headers(|header, len| {
+                assert_eq!((u32::from_le_bytes(*header), len), (seen, 8));
+                seen += 1;
+                (u32::from_le_bytes(*header) < stop).then_some(verified)
+            });
+            assert_eq!((good, batch.packets(), batch.entries()), (stop as usize, good, good));
+            let piece = Piece::alone(4, Shape::new(0, 8, false));
+            assert!(batch.append(&[piece], Offload::default()).unwrap(), "there is room behind");
+            let expected = if offloads { verified } else { Offload::default() };
+            let packets = crate::burst::RxPackets { rest: &batch.entries[..good], batch: &batch };
+            assert!(packets.map(|packet| packet.offload()).all(|offload| offload == expected));
+        }
+    }
+
+    #[test]
+    fn header_longer_than_what_is_in_front_is_not_read() {
+        assert_eq!(batch(true).sift_headers(|_: &[u8; 5], _| Some(Offload::default())), 0);
     }
 }

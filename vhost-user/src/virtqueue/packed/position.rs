@@ -8,18 +8,23 @@ const USED: u16 = 1 << 15;
 
 /// A position in a ring, with its wrap counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::virtqueue) struct Position {
+pub(crate) struct Position {
     slot: u16,
     wrap: bool,
     size: u16,
 }
 
 impl Position {
+    /// Where a ring of `size` begins.
+    pub(crate) fn start(size: u16) -> Self {
+        Self { slot: 0, wrap: true, size }
+    }
+
     /// The position in a ring of `size` that `index` names. Chains that were taken and not used are
     /// taken again, so what was used counts.
     ///
     /// Spec: vhost-user VHOST_USER_SET_VRING_BASE.
-    pub(super) fn of(PackedIndex { index: slot, wrap }: PackedIndex, size: u16) -> Option<Self> {
+    pub(crate) fn of(PackedIndex { index: slot, wrap }: PackedIndex, size: u16) -> Option<Self> {
         (slot < size).then_some(Self { slot, wrap, size })
     }
 
@@ -29,11 +34,11 @@ impl Position {
 
     /// The position, with the wrap counter as bit 15.
     #[inline(always)]
-    pub(super) fn word(self) -> u32 {
+    pub(crate) fn word(self) -> u32 {
         u32::from(self.slot) | u32::from(self.wrap) << 15
     }
 
-    pub(super) fn index_of(word: u32) -> PackedIndex {
+    pub(crate) fn index_of(word: u32) -> PackedIndex {
         PackedIndex { index: u16::try_from(word & 0x7fff).unwrap_or(0), wrap: word & 0x8000 != 0 }
     }
 
@@ -44,13 +49,13 @@ impl Position {
     }
 
     #[inline(always)]
-    pub(super) fn slot(self) -> u16 {
+    pub(crate) fn slot(self) -> u16 {
         self.slot
     }
 
     /// The position `entries`, at most the ring's size, further on.
     #[inline(always)]
-    pub(super) fn ahead(self, entries: u16) -> Self {
+    pub(crate) fn ahead(self, entries: u16) -> Self {
         let left = self.size - self.slot;
         if entries < left {
             return Self { slot: self.slot + entries, ..self };
@@ -59,7 +64,7 @@ impl Position {
     }
 
     #[inline(always)]
-    pub(super) fn size(self) -> u16 {
+    pub(crate) fn size(self) -> u16 {
         self.size
     }
 
@@ -70,12 +75,6 @@ impl Position {
         available == self.wrap && used != self.wrap
     }
 
-    /// Whether a device gave the descriptor here back.
-    pub(super) fn is_used(self, state: State) -> bool {
-        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
-        available == self.wrap && used == self.wrap
-    }
-
     /// The state of the used descriptor here.
     #[inline(always)]
     pub(super) fn used(self, id: u16, len: u32) -> u64 {
@@ -84,8 +83,29 @@ impl Position {
         u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
     }
 
+    /// Whether the device has used the descriptor here, in this turn.
+    #[inline(always)]
+    pub(crate) fn is_used(self, state: State) -> bool {
+        let owner = if self.wrap { AVAIL | USED } else { 0 };
+        state.flags() & (AVAIL | USED) == owner
+    }
+
+    /// The state of a descriptor that is made available here.
+    #[inline(always)]
+    pub(crate) fn available(self, id: u16, len: u32, flags: u16) -> u64 {
+        let flags = flags | if self.wrap { AVAIL } else { USED };
+        u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
+    }
+
+    /// Whether the place that `event` names, in a peer's word, is passed on the way from here to `now`.
+    pub(crate) fn is_passed(self, event: u16, now: Self) -> bool {
+        // A position that does not exist is nobody's.
+        Self::of(Self::index_of(event.into()), self.size)
+            .is_some_and(|event| event.since(self) < now.since(self))
+    }
+
     /// How far this is behind `earlier`, in two turns of the ring.
-    pub(super) fn since(self, earlier: Self) -> u32 {
+    pub(crate) fn since(self, earlier: Self) -> u32 {
         let (turn, line) = (u32::from(self.size), |at: Self| {
             u32::from(at.slot) + if at.wrap { 0 } else { u32::from(at.size) }
         });
@@ -95,22 +115,22 @@ impl Position {
 
 /// The second word of a descriptor.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State(pub(super) u64);
+pub(crate) struct State(pub(crate) u64);
 
 #[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
 impl State {
     #[inline(always)]
-    pub(super) fn len(self) -> u32 {
+    pub(crate) fn len(self) -> u32 {
         self.0 as u32
     }
 
     #[inline(always)]
-    pub(super) fn id(self) -> u16 {
+    pub(crate) fn id(self) -> u16 {
         (self.0 >> 32) as u16
     }
 
     #[inline(always)]
-    pub(super) fn flags(self) -> u16 {
+    pub(crate) fn flags(self) -> u16 {
         (self.0 >> 48) as u16
     }
 }

@@ -142,9 +142,7 @@ impl Ring {
             0 => true,
             AT_POSITION if self.event_idx => {
                 let event = self.call_position.atomic().load(Ordering::Relaxed);
-                // A position that does not exist is nobody's.
-                Position::of(Position::index_of(event.into()), before.size())
-                    .is_some_and(|event| event.since(before) < self.next.since(before))
+                before.is_passed(event, self.next)
             }
             _ => false,
         }

@@ -34,7 +34,7 @@ pub(super) fn vhost_user(
     traffic: &Traffic,
     board: &Board,
 ) -> anyhow::Result<
-    Connected<JoinHandle<()>, ringport_vhost_user::RxQueue, ringport_vhost_user::TxQueue>,
+    Connected<JoinHandle<()>, ringport_vhost_user::AnyRxQueue, ringport_vhost_user::AnyTxQueue>,
 > {
     let mut port =
         ringport_vhost_user::Port::open(&traffic.port).with_context(|| traffic.port.clone())?;

@@ -1,6 +1,7 @@
-//! From what a socket delivered to a message with the descriptors that belong to it.
+//! The bytes and descriptors that machines take and give, and how they become messages.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::PeerMisbehaved;
+use crate::fault::PeerMisbehaved;
 use crate::wire::{HEADER_LEN, Header};
 use std::os::fd::OwnedFd;
 
@@ -9,7 +10,7 @@ use std::os::fd::OwnedFd;
 /// An empty read without descriptors is the end of the connection, not a message: do not pass it.
 #[derive(Debug, Default)]
 pub struct Incoming<'a> {
-    /// The bytes; no more than were [`wanted`](super::BackendMachine::wanted).
+    /// The bytes; no more than the machine wanted.
     pub bytes: &'a [u8],
     /// The file descriptors that came along. The machine closes those that it does not keep.
     pub fds: Vec<OwnedFd>,
@@ -17,17 +18,34 @@ pub struct Incoming<'a> {
     pub fds_truncated: bool,
 }
 
+/// One message to send. A stream may take it in pieces; the descriptor travels with the first byte.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// The file descriptor that travels with it; close it after sending.
+    pub fd: Option<OwnedFd>,
+}
+
 /// One whole message.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) header: Header,
-    pub(super) payload: Vec<u8>,
-    pub(super) fds: Vec<OwnedFd>,
+pub(crate) struct Frame {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// What the peer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Requests,
+    Replies,
 }
 
 /// A message in the making.
-#[derive(Debug, Default)]
-pub(super) struct Intake {
+#[derive(Debug)]
+pub(crate) struct Intake {
+    expect: Expect,
     header: Option<Header>,
     /// Of the header, then of the payload.
     bytes: Vec<u8>,
@@ -35,14 +53,18 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    pub(crate) fn new(expect: Expect) -> Self {
+        Self { expect, header: None, bytes: Vec::new(), fds: Vec::new() }
+    }
+
     /// Bytes that are missing from the header, or from the payload. Never 0.
-    pub(super) fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         let whole = self.header.map_or(HEADER_LEN, |header| header.size as usize);
         whole.saturating_sub(self.bytes.len())
     }
 
     /// Takes at most [`wanted`](Self::wanted) bytes.
-    pub(super) fn take(&mut self, incoming: Incoming<'_>) -> Result<Option<Frame>, PeerMisbehaved> {
+    pub(crate) fn take(&mut self, incoming: Incoming<'_>) -> Result<Option<Frame>, PeerMisbehaved> {
         if incoming.fds_truncated {
             return Err(PeerMisbehaved::FdsTruncated);
         }
@@ -57,22 +79,33 @@ impl Intake {
                 return Ok(None);
             };
             let header = Header::decode(bytes)?;
-            if header.reply {
-                return Err(PeerMisbehaved::Reply { request: header.request });
-            }
+            self.check_kind(&header)?;
             self.header = Some(header);
             self.bytes.clear();
         }
         Ok(self.whole())
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.expect);
+    }
+
+    fn check_kind(&self, header: &Header) -> Result<(), PeerMisbehaved> {
+        let request = header.request;
+        match (self.expect, header.reply) {
+            (Expect::Requests, true) => Err(PeerMisbehaved::Reply { request }),
+            (Expect::Replies, false) => Err(PeerMisbehaved::Request { request }),
+            (Expect::Replies, true) if header.need_reply => {
+                Err(PeerMisbehaved::ReplyFlags { request })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn whole(&mut self) -> Option<Frame> {
         let header = self.header.filter(|header| self.bytes.len() == header.size as usize)?;
-        let Self { bytes: payload, fds, .. } = std::mem::take(self);
+        let empty = Self::new(self.expect);
+        let Self { bytes: payload, fds, .. } = std::mem::replace(self, empty);
         Some(Frame { header, payload, fds })
     }
 }

@@ -2,8 +2,10 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::DownReason;
-use crate::backend::{BackendMachine, Event, Incoming, Outgoing};
+use crate::backend::{self, BackendMachine};
 use crate::error::{ControlError, DeviceError};
+use crate::frontend::{self, FrontendMachine};
+use crate::stream::{Incoming, Outgoing};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use ringport::error::CallError;
 use ringport::reactor::Interest;
@@ -12,10 +14,71 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+/// What both machines have in common.
+pub(crate) trait Machine {
+    type Event;
+    fn wanted(&self) -> usize;
+    fn on_bytes(
+        &mut self,
+        incoming: Incoming<'_>,
+        now: Instant,
+    ) -> Result<Option<Self::Event>, ControlError>;
+    fn take_outgoing(&mut self) -> Option<Outgoing>;
+    fn is_closed(&self) -> bool;
+}
+
+impl Machine for BackendMachine {
+    type Event = backend::Event;
+
+    fn wanted(&self) -> usize {
+        Self::wanted(self)
+    }
+
+    fn on_bytes(
+        &mut self,
+        incoming: Incoming<'_>,
+        now: Instant,
+    ) -> Result<Option<backend::Event>, ControlError> {
+        Self::on_bytes(self, incoming, now)
+    }
+
+    fn take_outgoing(&mut self) -> Option<Outgoing> {
+        Self::take_outgoing(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+}
+
+impl Machine for FrontendMachine {
+    type Event = frontend::Event;
+
+    fn wanted(&self) -> usize {
+        Self::wanted(self)
+    }
+
+    fn on_bytes(
+        &mut self,
+        incoming: Incoming<'_>,
+        _now: Instant,
+    ) -> Result<Option<frontend::Event>, ControlError> {
+        Self::on_bytes(self, incoming)
+    }
+
+    fn take_outgoing(&mut self) -> Option<Outgoing> {
+        Self::take_outgoing(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) machine: BackendMachine,
-    pub(super) credentials: PeerCredentials,
+pub(crate) struct Connection<M> {
+    pub(crate) machine: M,
+    pub(crate) credentials: PeerCredentials,
     socket: OwnedFd,
     unsent: Option<Unsent>,
 }
@@ -29,9 +92,9 @@ struct Unsent {
 
 /// What one read brought.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step<E> {
     /// Something to do, and to answer.
-    Event(Event),
+    Event(E),
     /// A request was refused, and the conversation goes on.
     Refused(ControlError),
     /// Bytes that the machine dealt with.
@@ -40,15 +103,15 @@ pub(super) enum Step {
     Idle,
 }
 
-impl Connection {
-    pub(super) fn new(socket: OwnedFd, machine: BackendMachine) -> Result<Self, CallError> {
+impl<M: Machine> Connection<M> {
+    pub(crate) fn new(socket: OwnedFd, machine: M) -> Result<Self, CallError> {
         let credentials = scm::peer_credentials(socket.as_fd())
             .map_err(CallError::io("read the peer's credentials"))?;
         Ok(Self { machine, credentials, socket, unsent: None })
     }
 
     /// Reads what the machine wants, and lets it have it.
-    pub(super) fn step(&mut self) -> Result<Step, DownReason> {
+    pub(crate) fn step(&mut self) -> Result<Step<M::Event>, DownReason> {
         let wanted = self.machine.wanted();
         if wanted == 0 || self.unsent.is_some() {
             return if self.has_hung_up() { Err(DownReason::PeerClosed) } else { Ok(Step::Idle) };
@@ -83,7 +146,7 @@ impl Connection {
 
     /// Sends what waits, as far as the socket has room. A peer that is gone is noticed by the next
     /// read.
-    pub(super) fn flush(&mut self) -> Result<(), DownReason> {
+    pub(crate) fn flush(&mut self) -> Result<(), DownReason> {
         while let Some(mut unsent) = self.next_unsent() {
             match unsent.send(self.socket.as_fd()) {
                 Ok(true) => {}
@@ -100,7 +163,7 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn interest(&self) -> Interest {
+    pub(crate) fn interest(&self) -> Interest {
         if self.unsent.is_some() {
             Interest::Write
         } else if self.machine.wanted() > 0 {
@@ -126,7 +189,7 @@ impl Connection {
     }
 }
 
-impl AsFd for Connection {
+impl<M> AsFd for Connection<M> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -19,6 +19,30 @@ pub enum PeerMisbehaved {
         /// Number of the request.
         request: u32,
     },
+    /// A request where a reply belongs.
+    #[error("request {request} instead of a reply")]
+    Request {
+        /// Number of the request.
+        request: u32,
+    },
+    /// A reply that wants an answer itself.
+    #[error("reply to request {request} that asks for a reply")]
+    ReplyFlags {
+        /// Number of the request.
+        request: u32,
+    },
+    /// A reply that nobody waits for, or to another request than the last.
+    #[error("reply to request {request}, which was not asked")]
+    Unasked {
+        /// Number of the request.
+        request: u32,
+    },
+    /// A reply that tells of something else than what was asked for.
+    #[error("reply to {request} tells of something else")]
+    OtherReply {
+        /// The request.
+        request: Request,
+    },
     /// File descriptors were lost on their way: more than this process may have open.
     #[error("file descriptors lost on their way")]
     FdsTruncated,
@@ -195,6 +219,12 @@ pub enum PeerIncompatible {
     /// Virtio features are missing that we insist on.
     #[error("features {bits:#x} are required")]
     FeaturesMissing {
+        /// The features.
+        bits: u64,
+    },
+    /// The device does not accept a set of features although it offered all of them.
+    #[error("the device does not accept features {bits:#x}")]
+    FeaturesNotAccepted {
         /// The features.
         bits: u64,
     },

@@ -1,0 +1,135 @@
+//! What devices and drivers report.
+
+use crate::error::DeviceError;
+use crate::virtqueue::{RxQueue, TxQueue};
+use crate::wire::ProtocolFeatures;
+use ringport::error::QueueError;
+use ringport::scm::PeerCredentials;
+use std::fmt;
+
+/// Something happened to a device or a driver; `R` and `T` are its queues.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<R = RxQueue, T = TxQueue> {
+    /// Packets may flow. Of a device, the first pair of rings runs; of a driver, all of them do.
+    LinkUp(Box<Link<R, T>>),
+    /// The peer is gone; the queues report it for ever. A later [`Event::LinkUp`] brings new ones.
+    LinkDown(DownReason),
+    /// An attempt to connect failed, or a connection ended before there was a link.
+    Refused(DownReason),
+    /// Of a device: a request of the front-end was refused; the connection goes on.
+    RequestRefused(DeviceError),
+    /// Of a device: so many pairs run now, counted from the first; others have no packets and take
+    /// none.
+    PairsEnabled(u16),
+    /// Of a device: the driver broke a ring. Its queue is empty until the driver starts the ring
+    /// again; the other queues go on.
+    RingBroken {
+        /// Number of the ring: twice the pair, and one more for what the driver sends.
+        ring: u16,
+        /// How.
+        error: QueueError,
+    },
+    /// Of a device: the driver's interface is to be announced at this address. The next burst of
+    /// the first receive queue has a RARP packet that does.
+    Announce([u8; 6]),
+    /// Of a device: the driver's longest packet, without its Ethernet header, in bytes.
+    Mtu(u16),
+}
+
+/// The queues of one link, and with whom.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Link<R = RxQueue, T = TxQueue> {
+    /// What the peer sends arrives here. A device has as many as its configuration has pairs,
+    /// whether or not the driver uses them; a driver as many as were agreed on.
+    pub rx: Vec<R>,
+    /// What the peer receives leaves here. As many as there are in `rx`.
+    pub tx: Vec<T>,
+    /// The peer's process when it connected or listened, as the kernel tells.
+    pub peer: PeerCredentials,
+    /// What was agreed on.
+    pub parameters: LinkParameters,
+}
+
+/// What device and driver agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkParameters {
+    /// Virtio features acknowledged.
+    pub features: u64,
+    /// Protocol features acknowledged.
+    pub protocol_features: ProtocolFeatures,
+    /// Whether rings are packed.
+    pub packed: bool,
+    /// Entries of the first pair's rings: of what we receive from, and of what we send to.
+    pub ring_sizes: [u16; 2],
+    /// The network address that the device gives its driver, if any.
+    pub mac: Option<[u8; 6]>,
+    /// The longest packet that the device tells its driver of, without its Ethernet header, in
+    /// bytes, if any.
+    pub mtu: Option<u16>,
+}
+
+/// Why a link went down.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The peer closed the connection, or died.
+    PeerClosed,
+    /// The peer broke a ring of a driver, or took back memory that it had shared.
+    Fault(QueueError),
+    /// The device says that a ring of ours is broken, and goes on without.
+    RingGivenUp,
+    /// We closed it.
+    Closed,
+    /// The conversation failed: the peer broke the protocol, lacks what we insist on, refused
+    /// something, or the system refused a call.
+    Protocol(DeviceError),
+}
+
+impl<R, T> Event<R, T> {
+    /// The same with queues of another type.
+    pub(crate) fn map_queues<R2, T2>(self, rx: fn(R) -> R2, tx: fn(T) -> T2) -> Event<R2, T2> {
+        match self {
+            Self::LinkUp(link) => Event::LinkUp(Box::new(link.map_queues(rx, tx))),
+            Self::LinkDown(reason) => Event::LinkDown(reason),
+            Self::Refused(reason) => Event::Refused(reason),
+            Self::RequestRefused(error) => Event::RequestRefused(error),
+            Self::PairsEnabled(pairs) => Event::PairsEnabled(pairs),
+            Self::RingBroken { ring, error } => Event::RingBroken { ring, error },
+            Self::Announce(address) => Event::Announce(address),
+            Self::Mtu(mtu) => Event::Mtu(mtu),
+        }
+    }
+}
+
+impl<R, T> Link<R, T> {
+    fn map_queues<R2, T2>(self, rx: fn(R) -> R2, tx: fn(T) -> T2) -> Link<R2, T2> {
+        let Self { rx: receivers, tx: senders, peer, parameters } = self;
+        let (rx, tx) = (receivers.into_iter().map(rx), senders.into_iter().map(tx));
+        Link { rx: rx.collect(), tx: tx.collect(), peer, parameters }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("peer closed the connection"),
+            Self::Fault(error) => write!(f, "fault: {error}"),
+            Self::RingGivenUp => f.write_str("device says that a ring is broken"),
+            Self::Closed => f.write_str("closed"),
+            Self::Protocol(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for DownReason {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Its own words are ours already.
+            Self::Protocol(error) => error.source(),
+            Self::PeerClosed | Self::Fault(_) | Self::RingGivenUp | Self::Closed => None,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Which features remain of those that both sides have.
+
+use crate::wire::feature as f;
+
+/// Features that mean nothing without one of others. Segments of 64 KiB need several of our receive
+/// buffers.
+///
+/// More than one pair of rings needs a control queue by the letter; behind vhost-user that stays with
+/// the front-end, which enables rings by messages.
+///
+/// Spec: VIRTIO 1.3 §5.1.3.1.
+const NEEDS: [(u64, u64); 8] = [
+    (f::HOST_TSO4, f::CSUM),
+    (f::HOST_TSO6, f::CSUM),
+    (f::HOST_ECN, f::HOST_TSO4 | f::HOST_TSO6),
+    (f::GUEST_TSO4, f::GUEST_CSUM),
+    (f::GUEST_TSO6, f::GUEST_CSUM),
+    (f::GUEST_TSO4, f::MRG_RXBUF),
+    (f::GUEST_TSO6, f::MRG_RXBUF),
+    (f::GUEST_ECN, f::GUEST_TSO4 | f::GUEST_TSO6),
+];
+
+/// What both sides have, less what means nothing without something that is missing.
+pub(super) fn common(wanted: u64, offered: u64) -> u64 {
+    NEEDS.iter().fold(wanted & offered, |features, &(bit, needed)| {
+        if features & needed == 0 { features & !bit } else { features }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_goes_with_the_one_that_it_needs() {
+        let all = f::CSUM | f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
+        assert_eq!(common(all, u64::MAX), all);
+        assert_eq!(common(all, !f::CSUM), 0);
+        assert_eq!(common(all, !f::HOST_TSO4), all & !f::HOST_TSO4);
+        assert_eq!(common(all, !(f::HOST_TSO4 | f::HOST_TSO6)), f::CSUM);
+        let all = f::GUEST_CSUM | f::GUEST_TSO4 | f::GUEST_TSO6 | f::GUEST_ECN | f::MRG_RXBUF;
+        assert_eq!(common(u64::MAX, all | f::VERSION_1), all | f::VERSION_1);
+        assert_eq!(common(all & !f::GUEST_CSUM, u64::MAX), f::MRG_RXBUF);
+        assert_eq!(common(!f::MRG_RXBUF, all), f::GUEST_CSUM);
+    }
+}

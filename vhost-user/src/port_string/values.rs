@@ -1,0 +1,57 @@
+//! Values of port strings.
+
+use crate::device::Offloads;
+use crate::driver::CallMode;
+use crate::virtqueue::KickMode;
+use ringport::port_string::{Choices, ItemError};
+use ringport::shm::Backing;
+
+/// Which side of a port string's link we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Device,
+    Driver,
+}
+
+pub(super) const ROLES: Choices<Role, 2> =
+    ([("device", Role::Device), ("driver", Role::Driver)], "device or driver");
+pub(super) const SIDES: Choices<bool, 2> =
+    ([(super::LISTEN, true), (super::CONNECT, false)], "listen or connect");
+pub(super) const SWITCH: Choices<bool, 2> = ([("on", true), ("off", false)], "on or off");
+pub(super) const OFFLOADS: Choices<Offloads, 3> = (
+    [
+        ("none", Offloads::None),
+        ("checksum", Offloads::Checksum),
+        ("segmentation", Offloads::Segmentation),
+    ],
+    "none, checksum or segmentation",
+);
+const MODES: &str = "polling, interrupt or adaptive";
+pub(super) const KICK_MODES: Choices<KickMode, 3> = (
+    [
+        ("polling", KickMode::Polling),
+        ("interrupt", KickMode::Interrupt),
+        ("adaptive", KickMode::Adaptive),
+    ],
+    MODES,
+);
+pub(super) const CALL_MODES: Choices<CallMode, 3> = (
+    [
+        ("polling", CallMode::Polling),
+        ("interrupt", CallMode::Interrupt),
+        ("adaptive", CallMode::Adaptive),
+    ],
+    MODES,
+);
+pub(super) const BACKINGS: Choices<Backing, 2> =
+    ([("pages", Backing::Pages), ("hugepages", Backing::HugePages2M)], "pages or hugepages");
+
+/// Six bytes in hexadecimal, separated by colons; not a group's.
+pub(super) fn mac(key: &'static str, value: &str) -> Result<[u8; 6], ItemError> {
+    let bad =
+        || ItemError::bad(key, value, "an address of one interface such as 02:00:00:00:00:01");
+    let bytes = value.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
+    let bytes = bytes.collect::<Option<Vec<_>>>().ok_or_else(bad)?;
+    let mac: [u8; 6] = bytes.try_into().map_err(|_| bad())?;
+    if mac[0] & 1 != 0 || mac == [0; 6] { Err(bad()) } else { Ok(mac) }
+}
