@@ -241,9 +241,7 @@ impl RingControl {
     /// it, and nobody goes on with it while the mail is ours. The buffers go back.
     fn withdraw_held(&self, mail: &mut Mail) -> Option<Arc<dyn Withdraw>> {
         let held = mail.held.take_if(|_| mail.ring.is_some())?;
-        if let Some(position) = held.withdraw(self.seat.link.is_up()) {
-            self.seat.handover.set_position(position);
-        }
+        held.withdraw(self.seat.link.is_up());
         Some(held)
     }
 

@@ -35,8 +35,7 @@ struct Taken<C> {
 /// What control does with a ledger, whatever the ring's layout.
 pub(super) trait Withdraw: Debug + Send + Sync {
     /// Copies every packet out and forgets all chains, which go back to the driver if `give_back`.
-    /// Returns where the ring is then, if there were any.
-    fn withdraw(&self, give_back: bool) -> Option<u32>;
+    fn withdraw(&self, give_back: bool);
 }
 
 impl<L: Layout> Ledger<L> {
@@ -52,11 +51,6 @@ impl<L: Layout> Ledger<L> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.taken.is_empty()
-    }
-
-    /// Where the oldest chain is.
-    pub(super) fn position(&self) -> u32 {
-        self.ring.position()
     }
 
     pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
@@ -126,9 +120,8 @@ impl<L: Layout> Ledger<L> {
 }
 
 impl<L: Layout> Withdraw for Mutex<Ledger<L>> {
-    fn withdraw(&self, give_back: bool) -> Option<u32> {
+    fn withdraw(&self, give_back: bool) {
         let mut ledger = Ledger::lock(self);
-        let had_any = !ledger.is_empty();
         let slots = ledger.taken.iter().filter_map(|taken| taken.slot.as_ref());
         slots.for_each(|slot| slot.copy_out());
         if give_back {
@@ -137,6 +130,5 @@ impl<L: Layout> Withdraw for Mutex<Ledger<L>> {
         }
         ledger.taken.clear();
         (ledger.descriptors, ledger.spare) = (0, Vec::new());
-        had_any.then(|| ledger.position())
     }
 }
