@@ -105,8 +105,7 @@ impl Handover {
         self.control.change.load(Ordering::Relaxed) != NOTHING
     }
 
-    /// Where the queue is. For the data side, within a burst; and for control, once a change has
-    /// settled that the data side cannot pick up meanwhile, as the caller's mutex is locked.
+    /// Data side, within a burst: where the queue is.
     #[inline(always)]
     pub fn set_position(&self, position: u32) {
         self.data.position.store(position, Ordering::Relaxed);

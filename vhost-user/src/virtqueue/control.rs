@@ -254,9 +254,7 @@ impl RingControl {
         if let Some(log) = &mail.log {
             held.set_log(log.clone());
         }
-        if let Some(position) = held.withdraw(self.seat.link.is_up()) {
-            self.seat.handover.set_position(position);
-        }
+        held.withdraw(self.seat.link.is_up());
         Some(held)
     }
 

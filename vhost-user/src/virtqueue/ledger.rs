@@ -36,8 +36,7 @@ struct Taken<C> {
 /// What control does with a ledger, whatever the ring's layout.
 pub(super) trait Withdraw: Debug + Send + Sync {
     /// Copies every packet out and forgets all chains, which go back to the driver if `give_back`.
-    /// Returns where the ring is then, if there were any.
-    fn withdraw(&self, give_back: bool) -> Option<u32>;
+    fn withdraw(&self, give_back: bool);
 
     /// Has what goes back be noted in `log` from now on.
     fn set_log(&self, log: Option<RingLog>);
@@ -56,11 +55,6 @@ impl<L: Layout> Ledger<L> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.taken.is_empty()
-    }
-
-    /// Where the oldest chain is.
-    pub(super) fn position(&self) -> u32 {
-        self.ring.position()
     }
 
     pub(super) fn set_call(&mut self, call: Option<Arc<Doorbell>>) {
@@ -132,9 +126,8 @@ impl<L: Layout> Ledger<L> {
 }
 
 impl<L: Layout> Withdraw for Mutex<Ledger<L>> {
-    fn withdraw(&self, give_back: bool) -> Option<u32> {
+    fn withdraw(&self, give_back: bool) {
         let mut ledger = Ledger::lock(self);
-        let had_any = !ledger.is_empty();
         let slots = ledger.taken.iter().filter_map(|taken| taken.slot.as_ref());
         slots.for_each(|slot| slot.copy_out());
         if give_back {
@@ -143,7 +136,6 @@ impl<L: Layout> Withdraw for Mutex<Ledger<L>> {
         }
         ledger.taken.clear();
         (ledger.descriptors, ledger.spare) = (0, Vec::new());
-        had_any.then(|| ledger.position())
     }
 
     fn set_log(&self, log: Option<RingLog>) {

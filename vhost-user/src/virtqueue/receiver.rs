@@ -32,7 +32,8 @@ pub(super) struct Receiver<L: Layout> {
     descriptors: Box<[u16]>,
     /// The pieces of one chain, and how many descriptors the burst has read.
     walked: Walked,
-    /// Chains that were taken and not given back. There is none until a packet is held.
+    /// Chains that were taken and not given back: the ring's position is behind them, as all have gone
+    /// back when somebody wants to know it. There is none until a packet is held.
     ledger: Option<Arc<Mutex<Ledger<L>>>>,
     /// There may be some.
     holding: bool,
@@ -118,7 +119,7 @@ impl<L: Layout> RxSide for Receiver<L> {
         }
         self.ring.pass(&self.chains[..burst.len()]);
         self.catch_up_with(&mut ledger);
-        self.ring.ground().seat.leave(ledger.position());
+        self.ring.leave();
     }
 }
 
@@ -227,20 +228,18 @@ impl<L: Layout> Receiver<L> {
     #[cold]
     #[inline(never)]
     fn leave_behind(&mut self, count: usize) {
-        let position = self.put_behind(count);
-        self.ring.ground().seat.leave(position);
+        self.put_behind(count);
+        self.ring.leave();
     }
 
-    /// Has the first `count` of `chains` go back behind those that are held. Returns where the ring
-    /// is then for the driver.
+    /// Has the first `count` of `chains` go back behind those that are held.
     #[cold]
-    fn put_behind(&mut self, count: usize) -> u32 {
-        let Some(ledger) = self.ledger.clone() else { return self.ring.position() };
+    fn put_behind(&mut self, count: usize) {
+        let Some(ledger) = self.ledger.clone() else { return };
         let mut ledger = Ledger::lock(&ledger);
         (0..count).for_each(|at| ledger.release(self.chains[at], self.descriptors(at)));
         self.ring.pass(&self.chains[..count]);
         self.catch_up_with(&mut ledger);
-        ledger.position()
     }
 
     fn catch_up_with(&mut self, ledger: &mut Ledger<L>) {
@@ -308,8 +307,7 @@ impl<L: Layout> Side<RxStats> for Receiver<L> {
 
     fn catch_up(&mut self) {
         if self.holding {
-            let position = self.put_behind(0);
-            self.ring.ground().seat.handover.set_position(position);
+            self.put_behind(0);
         }
     }
 
@@ -317,6 +315,5 @@ impl<L: Layout> Side<RxStats> for Receiver<L> {
         let Some(ledger) = self.ledger.take() else { return };
         ledger.withdraw(give_back);
         self.holding = false;
-        self.ring.ground().seat.handover.set_position(self.ring.position());
     }
 }

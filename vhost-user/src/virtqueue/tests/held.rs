@@ -347,6 +347,11 @@ fn ring_that_breaks_gives_back_what_is_held<P: Peer>() {
     assert_eq!(peer.slots_back(), [0, 1, 2]);
     overwrite(&peer);
     assert_eq!(contents(&held), [frame(60, 0), frame(60, 1), frame(60, 2)]);
+    let mapping = Arc::downgrade(peer.guest().regions().mapping(0).unwrap());
+    rx.memory = Arc::clone(P::new().guest());
+    assert!(rx.control.is_settled());
+    drop(peer);
+    assert!(mapping.upgrade().is_none(), "neither side has any of it");
 }
 
 fn disabled_ring_gives_back_behind_what_is_held<P: Peer>() {
