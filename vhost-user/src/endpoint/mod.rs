@@ -55,7 +55,9 @@ pub(crate) trait Session: Sized + Debug {
     fn end(&self);
 }
 
-pub(crate) type Events<S> = VecDeque<Event<<S as Session>::Rx, <S as Session>::Tx>>;
+type EventOf<S> = Event<<S as Session>::Rx, <S as Session>::Tx>;
+
+pub(crate) type Events<S> = VecDeque<EventOf<S>>;
 
 /// One end.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ impl<S: Session> Endpoint<S> {
     pub(crate) fn poll(
         &mut self,
         timeout: Option<Duration>,
-    ) -> Result<Option<Event<S::Rx, S::Tx>>, DeviceError> {
+    ) -> Result<Option<EventOf<S>>, DeviceError> {
         Ok(reactor::poll(self, timeout)?)
     }
 
@@ -232,7 +234,7 @@ impl<S: Session> Endpoint<S> {
 }
 
 impl<S: Session> Driver for Endpoint<S> {
-    type Event = Event<S::Rx, S::Tx>;
+    type Event = EventOf<S>;
 
     fn reactor(&self) -> &Reactor {
         &self.reactor
