@@ -55,7 +55,7 @@ pub(crate) trait Session: Sized + Debug {
     fn end(&mut self);
 }
 
-pub(crate) type EventOf<S> = Event<<S as Session>::Rx, <S as Session>::Tx>;
+type EventOf<S> = Event<<S as Session>::Rx, <S as Session>::Tx>;
 
 pub(crate) type Events<S> = VecDeque<EventOf<S>>;
 
@@ -234,7 +234,7 @@ impl<S: Session> Endpoint<S> {
 }
 
 impl<S: Session> Driver for Endpoint<S> {
-    type Event = Event<S::Rx, S::Tx>;
+    type Event = EventOf<S>;
 
     fn reactor(&self) -> &Reactor {
         &self.reactor
