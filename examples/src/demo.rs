@@ -1,7 +1,8 @@
-//! `ringport demo`: two processes, one memif link, latency and throughput.
+//! `ringport demo`: two processes, a link of each protocol after the other, latency and throughput.
 //!
-//! This process is the server: it measures and checks. It starts itself again as the second process
-//! ([`peer`]), which connects, echoes and sends, and takes its [`orders`] through a pipe.
+//! This process listens, as memif server and as vhost-user device: it measures and checks. It starts
+//! itself again as the second process ([`peer`]), which owns the memory, connects, echoes and sends,
+//! and takes its [`orders`] through a pipe.
 
 mod flood;
 mod frame;
@@ -14,11 +15,12 @@ mod session;
 
 pub(crate) use peer::{Options as PeerOptions, run as run_peer};
 
+use crate::cores::Placement;
 use crate::progress::Progress;
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ping::Mode;
-use results::Results;
+use results::{LinkResults, Results};
 use session::Session;
 use std::time::Duration;
 
@@ -31,19 +33,45 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
+    /// Only this protocol, instead of both after each other
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<Protocol>,
     /// Write one JSON document to stdout, and nothing else
     #[arg(long)]
     json: bool,
+}
+
+/// How the two processes are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Memif,
+    VhostUser,
 }
 
 /// Frame sizes of the throughput measurements, in bytes.
 const SIZES: [usize; 4] = [64, 512, 1518, 9000];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let total = Duration::from_secs(options.seconds.into());
-    let mut progress = Progress::new();
+    let all = Protocol::value_variants();
+    let protocols = options.protocol.map_or_else(|| all.to_vec(), |one| vec![one]);
+    let count = u32::try_from(protocols.len()).unwrap_or(1);
+    let share = Duration::from_secs(options.seconds.into()) / count;
+    // Before this process is pinned.
+    let placement = Placement::choose();
     let mut results = Results::new(options.json);
-    let mut session = Session::start()?;
+    for protocol in protocols {
+        let session = Session::start(protocol, placement)
+            .with_context(|| format!("link by {}", protocol.name()))?;
+        let mut found = results.begin(protocol);
+        measure(session, share, &mut found)?;
+        results.add(found);
+    }
+    results.end()
+}
+
+/// Measures one link in about `total`.
+fn measure(mut session: Session, total: Duration, results: &mut LinkResults) -> anyhow::Result<()> {
+    let mut progress = Progress::new();
     results.link(session.link_up())?;
     results.ping_title()?;
     for mode in [Mode::Polling, Mode::Adaptive] {
@@ -60,6 +88,30 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         progress.clear();
         results.flood(flood)?;
     }
-    session.finish()?;
-    results.end()
+    session.finish()
+}
+
+impl Protocol {
+    /// As people write it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memif => "memif",
+            Self::VhostUser => "vhost-user",
+        }
+    }
+
+    /// The port strings of the first and of the second process.
+    fn ports(self, socket: &std::path::Path) -> [String; 2] {
+        let socket = socket.display();
+        match self {
+            Self::Memif => [
+                format!("memif:{socket},role=server"),
+                format!("memif:{socket},role=client,reconnect=never"),
+            ],
+            Self::VhostUser => [
+                format!("vhost:{socket},role=device"),
+                format!("vhost:{socket},role=driver,socket=connect,reconnect=never"),
+            ],
+        }
+    }
 }

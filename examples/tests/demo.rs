@@ -33,6 +33,16 @@ fn document(run: &mut Run) -> Value {
 
 #[track_caller]
 fn assert_sane(document: &Value) {
+    let links = document["links"].as_array().unwrap();
+    assert_eq!(links.len(), 2);
+    for (link, protocol) in links.iter().zip(["memif", "vhost-user, packed rings"]) {
+        assert!(link["link"]["protocol"].as_str().unwrap().starts_with(protocol), "{link}");
+        assert_link_sane(link);
+    }
+}
+
+#[track_caller]
+fn assert_link_sane(document: &Value) {
     let rows = |key: &str| document[key].as_array().unwrap().clone();
     let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{row}"));
     let sizes: Vec<_> = rows("throughput").iter().map(|row| number(row, "frame_bytes")).collect();
@@ -64,6 +74,15 @@ fn demo_ends_in_time_with_sane_results_and_leaves_nothing() {
 }
 
 #[test]
+fn demo_of_one_protocol_has_only_that() {
+    let mut run = Run::start(&["demo", "--seconds", "2", "--json", "--protocol", "vhost-user"]);
+    let document = document(&mut run);
+    let links = document["links"].as_array().unwrap();
+    assert_eq!(links.len(), 1);
+    assert_link_sane(&links[0]);
+}
+
+#[test]
 fn demo_on_one_core_says_so_and_works() {
     // Of this thread, which the processes inherit.
     let first = std::thread::spawn(|| {
@@ -75,7 +94,7 @@ fn demo_on_one_core_says_so_and_works() {
         let mut run = Run::start(&["demo", "--seconds", "3", "--json"]);
         let document = document(&mut run);
         assert_sane(&document);
-        assert!(document["link"]["cores"].is_null(), "{document}");
+        assert!(document["links"][1]["link"]["cores"].is_null(), "{document}");
         run.assert_no_files();
     });
     first.join().unwrap();

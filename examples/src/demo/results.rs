@@ -1,5 +1,6 @@
 //! What the demo found: a table as it goes, or one JSON document at the end.
 
+use super::Protocol;
 use super::flood::{Flood, rate_row};
 use super::ping::{self, Mode, Ping};
 use super::session::LinkUp;
@@ -8,10 +9,21 @@ use anyhow::Context;
 use serde::Serialize;
 use std::io::Write;
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Results {
     #[serde(skip)]
     json: bool,
+    /// One of each protocol.
+    links: Vec<LinkResults>,
+}
+
+/// What was found on one link.
+#[derive(Debug, Serialize)]
+pub(super) struct LinkResults {
+    #[serde(skip)]
+    json: bool,
+    #[serde(skip)]
+    protocol: Protocol,
     link: Option<LinkUp>,
     ping: Vec<Ping>,
     throughput: Vec<Flood>,
@@ -19,9 +31,38 @@ pub(super) struct Results {
 
 impl Results {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, ..Self::default() }
+        Self { json, links: Vec::new() }
     }
 
+    /// For the link that comes next.
+    pub(super) fn begin(&self, protocol: Protocol) -> LinkResults {
+        let (link, ping, throughput) = (None, Vec::new(), Vec::new());
+        LinkResults { json: self.json, protocol, link, ping, throughput }
+    }
+
+    pub(super) fn add(&mut self, link: LinkResults) {
+        self.links.push(link);
+    }
+
+    pub(super) fn end(&self) -> anyhow::Result<()> {
+        if self.json {
+            let text = serde_json::to_string_pretty(self)?;
+            return write(&text);
+        }
+        write("\nEvery packet arrived, in order and whole.")?;
+        let floods = self.links.iter().flat_map(|link| &link.throughput);
+        let share = floods.filter_map(|flood| flood.core_share).fold(1.0, f64::min);
+        if share < QUIET {
+            let lost = (1.0 - share) * 100.0;
+            write(&format!(
+                "Other work took up to {lost:.0} % of the core: a quiet machine would do better."
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+impl LinkResults {
     pub(super) fn link(&mut self, up: &LinkUp) -> anyhow::Result<()> {
         self.link = Some(up.clone());
         let cores = match up.cores {
@@ -30,12 +71,17 @@ impl Results {
         };
         let facts = &up.facts;
         let rings = plural(facts.rx_queues, "ring");
-        let buffers = facts.buffer_bytes.unwrap_or_default();
+        let buffers = facts.buffer_bytes.map(|bytes| format!(", buffers of {bytes} bytes"));
         self.say(&format!(
-            "Two processes joined by memif, {cores}\n\n  \
+            "Two processes joined by {}, {cores}\n\n  \
              link up   {:.1} ms after the second process (pid {}) was started\n  \
-             agreed    {}, {rings} of {} descriptors each way, buffers of {buffers} bytes\n",
-            up.up_after_ms, facts.pid, facts.protocol, facts.ring_size,
+             agreed    {}, {rings} of {} descriptors each way{}\n",
+            self.protocol.name(),
+            up.up_after_ms,
+            facts.pid,
+            facts.protocol,
+            facts.ring_size,
+            buffers.unwrap_or_default(),
         ))
     }
 
@@ -64,23 +110,6 @@ impl Results {
         let packets = count(flood.verified);
         self.throughput.push(flood);
         self.say(&format!("{row}{packets:>18} packets"))
-    }
-
-    pub(super) fn end(&self) -> anyhow::Result<()> {
-        if self.json {
-            let text = serde_json::to_string_pretty(self)?;
-            return write(&text);
-        }
-        self.say("\nEvery packet arrived, in order and whole.")?;
-        let shares = self.throughput.iter().filter_map(|flood| flood.core_share);
-        let share = shares.fold(1.0, f64::min);
-        if share < QUIET {
-            let lost = (1.0 - share) * 100.0;
-            self.say(&format!(
-                "Other work took up to {lost:.0} % of the core: a quiet machine would do better."
-            ))?;
-        }
-        Ok(())
     }
 
     fn say(&self, text: &str) -> anyhow::Result<()> {

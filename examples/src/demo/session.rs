@@ -1,5 +1,6 @@
 //! The two processes and the link between them.
 
+use super::Protocol;
 use super::frame::REPORT_IT;
 use super::orders::{Answer, Order};
 use super::second::{Second, TRY_AGAIN};
@@ -44,18 +45,17 @@ pub(super) struct LinkUp {
 
 impl Session {
     /// Listens, starts the second process, and waits until the link is up.
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(super) fn start(protocol: Protocol, placement: Placement) -> anyhow::Result<Self> {
         let signals = Signals::catch()?;
         let directory = tempfile::Builder::new().prefix("ringport-demo-").tempdir();
         let directory = directory.context(
             "cannot make a directory for the socket; set TMPDIR to a directory that can be written",
         )?;
-        let socket = directory.path().join("memif.sock");
-        let name = |role: &str| format!("memif:{},role={role}", socket.display()).parse();
-        let server: PortName = name("server").context(SOCKET_HINT)?;
-        let port = Port::open(&server).context(SOCKET_HINT)?;
-        let (placement, started) = (Placement::choose(), Instant::now());
-        let second = Second::start(&name("client,reconnect=never")?, placement)?;
+        let [ours, theirs] = protocol.ports(&directory.path().join("demo.sock"));
+        let ours: PortName = ours.parse().context(SOCKET_HINT)?;
+        let port = Port::open(&ours).context(SOCKET_HINT)?;
+        let started = Instant::now();
+        let second = Second::start(&theirs.parse()?, placement)?;
         let mut relax = Relax::Yield;
         if let Placement::Pinned([core, _]) = placement {
             cores::pin(core);

@@ -39,7 +39,7 @@ fn link(link: PortLink) -> Link {
         rx_queues: link.rx.len(),
         tx_queues: link.tx.len(),
         ring_size: parameters.ring_sizes[0].into(),
-        buffer_bytes: None,
+        buffer_bytes: parameters.buffer_size,
     };
     Link::new(link.rx, link.tx, facts)
 }

@@ -289,6 +289,7 @@ impl Session {
                 ring_sizes: self.rings.first_sizes(),
                 mac: self.config.mac,
                 mtu: self.config.mtu,
+                buffer_size: None,
             };
             let peer = self.connection.credentials;
             self.up = Some(Instant::now());

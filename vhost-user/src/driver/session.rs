@@ -211,6 +211,7 @@ impl Session {
             ring_sizes: [self.config.ring_size; 2],
             mac: agreed.mac,
             mtu: agreed.mtu,
+            buffer_size: Some(self.config.buffer_size),
         };
         let peer = self.connection.credentials;
         self.up = Some(Instant::now());

@@ -69,6 +69,8 @@ pub struct LinkParameters {
     /// The longest packet that the device tells its driver of, without its Ethernet header, in
     /// bytes, if any.
     pub mtu: Option<u16>,
+    /// Bytes of a packet that a buffer holds; `None` for a device, whose driver has the buffers.
+    pub buffer_size: Option<u32>,
 }
 
 /// Why a link went down.
