@@ -23,8 +23,8 @@ use std::sync::{Arc, MutexGuard};
 /// answer the front-end only then. A change that finds a burst open settles when that ends, which
 /// rings the doorbell that was given to [`rx_ring`]; every other settles at once, also if nobody
 /// ever polls the queue. Packets that are [held](RxQueue::hold) beyond their burst keep nothing from
-/// settling: they are copied out before. Memory that a queue used stays mapped until it is next polled; engines that
-/// it gave up are dropped here, by `is_settled` and with the next change.
+/// settling: they are copied out before. Memory that a queue used stays mapped until it is next
+/// polled; engines that it gave up are dropped here, by `is_settled` and with the next change.
 ///
 /// Spec: vhost-user "Ring states", "Starting and stopping rings".
 #[derive(Debug)]

@@ -252,7 +252,7 @@ impl<D: Direction> Line<D> {
 }
 
 impl<D: Direction> Drop for Line<D> {
-    /// Nothing is touched any more, also when a lease was forgotten.
+    /// Nothing is touched any more, also when a lease was forgotten or packets are held.
     fn drop(&mut self) {
         let engine = self.running.as_ref().or(self.disabled.as_ref());
         if engine.is_some_and(|engine| engine.side.has_held()) && self.enter().is_ok() {
