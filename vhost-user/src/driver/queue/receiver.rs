@@ -129,6 +129,12 @@ impl<L: Layout> Receiver<L> {
         self.broken = read.err();
     }
 
+    /// As [`read`](Self::read), where that is rare.
+    #[inline(never)]
+    fn read_more(&mut self, wanted: usize) {
+        self.read(wanted);
+    }
+
     /// The buffers of the backlog, as if each were a packet.
     #[inline(always)]
     fn plain(&self) -> impl Iterator<Item = Piece> {
@@ -153,7 +159,7 @@ impl<L: Layout> Receiver<L> {
         while batch.packets() < max {
             // Packets in several buffers: so far there were as many buffers as packets are wanted.
             let wanted = batch.entries() + max - batch.packets();
-            self.read(wanted.min(batch.capacity()));
+            self.read_more(wanted.min(batch.capacity()));
             if batch.entries() >= self.backlog.len() {
                 break;
             }
@@ -182,7 +188,7 @@ impl<L: Layout> Receiver<L> {
         if count > self.chain_max {
             return Err(QueueError::ChainTooLong { limit: self.chain_max });
         }
-        self.read(first + usize::from(count));
+        self.read_more(first + usize::from(count));
         let there = self.backlog.filled().get(first..).unwrap_or_default();
         let Some(filled) = there.get(..count.into()).filter(|filled| !filled.is_empty()) else {
             // A device gives all of a packet's buffers back at once.
