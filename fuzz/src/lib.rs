@@ -27,7 +27,7 @@ use std::io;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("wire", wire),
     ("control_server", control_server),
     ("control_client", control_client),
@@ -37,6 +37,8 @@ pub const TARGETS: [Target; 9] = [
     ("vhost_device", vhost_device),
     ("vhost_split", vhost_split),
     ("vhost_packed", vhost_packed),
+    ("driver_split", driver_split),
+    ("driver_packed", driver_packed),
 ];
 
 /// One control message from its bytes, and back.
@@ -82,6 +84,16 @@ pub fn vhost_split(data: &[u8]) {
 /// As [`vhost_split`], on packed rings.
 pub fn vhost_packed(data: &[u8]) {
     open_files::all_closed_after(|| vhost::packed(data));
+}
+
+/// A driver's queues on split rings, whose device scribbles in their memory as `data` says.
+pub fn driver_split(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::driver::split(data));
+}
+
+/// As [`driver_split`], on packed rings.
+pub fn driver_packed(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::driver::packed(data));
 }
 
 /// Runs `target` on each of `files`.

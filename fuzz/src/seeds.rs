@@ -3,6 +3,7 @@
 //! They are replayed as they are, and written to the corpora for libFuzzer to vary
 //! (`cargo test -p ringport-fuzz -- --ignored write_seeds`).
 
+mod driver;
 mod vhost;
 
 use crate::control::{FDS_TRUNCATED, OWN_FDS, OWN_LENGTH, TRUNCATED};
@@ -29,6 +30,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "vhost_device" => vhost::device(),
         "vhost_split" => vhost::rings(false),
         "vhost_packed" => vhost::rings(true),
+        "driver_split" | "driver_packed" => driver::rings(),
         _ => Vec::new(),
     }
 }

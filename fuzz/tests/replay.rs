@@ -142,7 +142,7 @@ macro_rules! targets {
 }
 
 targets!(wire control_server control_client ring_server ring_client);
-targets!(vhost_messages vhost_device vhost_split vhost_packed);
+targets!(vhost_messages vhost_device vhost_split vhost_packed driver_split driver_packed);
 
 #[test]
 fn every_target_has_a_binary_and_a_corpus() {

@@ -1,8 +1,9 @@
-//! The targets of vhost-user, all of them from the device's side.
+//! The targets of vhost-user, from the device's side and (the last two) from the driver's.
 //!
 //! An input is a header and then operations, each one byte of kind and its arguments.
 
 mod device;
+pub(crate) mod driver;
 mod messages;
 mod ring;
 pub(crate) mod say;

@@ -150,7 +150,13 @@ impl<L: Layout> Receiver<L> {
     /// Goes on behind the plain packets with those in several buffers, and with what is wrong.
     #[inline(never)]
     fn take_odd(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
-        while batch.packets() < max && batch.entries() < self.backlog.len() {
+        while batch.packets() < max {
+            // Packets in several buffers: so far there were as many buffers as packets are wanted.
+            let wanted = batch.entries() + max - batch.packets();
+            self.read(wanted.min(batch.capacity()));
+            if batch.entries() >= self.backlog.len() {
+                break;
+            }
             match self.take_packet(batch) {
                 Ok(true) => {}
                 Err(error) if batch.packets() == 0 => return Err(error),

@@ -104,9 +104,6 @@ impl<L: Layout> Sender<L> {
         if self.ring.ground().drain()?.is_none() {
             return Ok(true);
         }
-        if self.chains.free() == 0 {
-            self.reclaim(1)?;
-        }
         if self.chains.free() > 0 {
             return Ok(true);
         }

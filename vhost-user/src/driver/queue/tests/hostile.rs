@@ -5,6 +5,8 @@ use super::hand::{Chain, Device, rx_by_hand, tx_by_hand};
 use super::*;
 use proptest::prelude::*;
 use ringport::error::QueueError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a buffer holds, header included.
 const CAPACITY: u32 = 268;
@@ -230,8 +232,25 @@ fn good_packets_before_a_bad_one_are_delivered() {
             assert!(link.is_up());
             assert_eq!(rx.arm(), Ok(true));
             assert_eq!(receive(&mut rx, &good[1..], 8, 0), 2);
+            assert_eq!(rx.arm(), Ok(true), "an error is waiting");
             assert!(rx.rx_burst(8).is_err() && !link.is_up());
         }
+    }
+}
+
+#[test]
+fn error_behind_good_packets_stays_though_the_device_takes_it_back() {
+    let packed = |setup: &Setup| setup.layout == RingLayout::Packed;
+    for setup in setups().filter(packed) {
+        let (mut rx, mut device, _link) = rx_by_hand(&setup);
+        let chains = device.offered();
+        device.send(&chains[..1], &frame(60, 1));
+        device.give(99, 60, 1, 1);
+        assert_eq!(receive(&mut rx, &[frame(60, 1)], 8, 0), 1);
+        device.write(device.descriptor + 16 + 14, &[0; 2]);
+        assert_eq!(rx.arm(), Ok(true));
+        let error = QueueError::NoSuchDescriptor { index: 99, entries: 8 };
+        assert_eq!(rx.rx_burst(8).unwrap_err(), error);
     }
 }
 
@@ -380,4 +399,67 @@ proptest! {
         setup.features.rx_offloads = mix % 3 == 0;
         play(&setup, &acts);
     }
+}
+
+/// Sets a flag when it goes, also by a panic: another thread must not run for ever.
+struct AtTheEnd<'f>(&'f AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A little of everything, until the link is down.
+fn work(rx: &mut RxQueue, tx: &mut TxQueue, deadline: Instant) -> u64 {
+    let mut moved = 0;
+    while Instant::now() < deadline {
+        let Ok(burst) = rx.rx_burst(8) else { return moved };
+        moved += burst.packets().map(|packet| packet.detach().len().min(1) as u64).sum::<u64>();
+        drop(burst);
+        let Ok(mut burst) = tx.tx_burst(8) else { return moved };
+        while burst.push(&[7; 300]).is_ok() {}
+        moved += burst.commit() as u64;
+        if rx.arm().is_err() || tx.arm().is_err() {
+            return moved;
+        }
+    }
+    moved
+}
+
+#[test]
+fn queues_withstand_a_thread_that_writes_in_their_memory() {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let (mut moved, mut links) = (0, 0u64);
+    let all: Vec<_> = setups().collect();
+    for setup in all.iter().cycle().take_while(|_| Instant::now() < deadline) {
+        let link = link();
+        let mut memory = DriverMemory::allocate(&setup.config(), &link).unwrap();
+        let options = QueueOptions { features: setup.features, ..QueueOptions::default() };
+        let mut rx = memory.rx_queue(0, &options).unwrap();
+        let mut tx = memory.tx_queue(0, &options).unwrap();
+        let mut devices = [0, 1].map(|ring| Device::new(&memory, setup.layout, ring));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut seed = links;
+                while !over.load(Ordering::Relaxed) {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let [a, b, c, d, ..] = seed.to_be_bytes();
+                    let device = &mut devices[usize::from(a & 1)];
+                    // Mostly what looks right.
+                    match b % 16 {
+                        0 => device.write(device.descriptor + u64::from(c) % 128, &[d]),
+                        1 => device.write(device.device + u64::from(c) % 70, &[d]),
+                        2 => device.write(u64::from(c) << 4, &[d; 16]),
+                        _ => device.give((c % 8).into(), u32::from(d) + 13, 1, 1),
+                    }
+                }
+            });
+            let _over = AtTheEnd(&over);
+            moved += work(&mut rx, &mut tx, deadline);
+        });
+        links += 1;
+    }
+    assert!(links > 10 && moved > links, "{links} links, {moved} packets");
 }

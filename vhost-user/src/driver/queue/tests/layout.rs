@@ -80,6 +80,14 @@ fn every_ring_of_every_pair_has_buffers_of_its_own() {
 }
 
 #[test]
+fn buffers_are_an_odd_number_of_lines_apart() {
+    for capacity in [13, 64, 65, 128, 2048, 2060, 4096] {
+        let stride = memory::stride(capacity);
+        assert!(stride >= capacity.into() && stride % 128 == 64, "{capacity}: {stride}");
+    }
+}
+
+#[test]
 fn sizes_that_make_no_sense_are_refused() {
     let refused = |config| DriverMemory::allocate(&config, &link()).unwrap_err();
     for layout in LAYOUTS {

@@ -1,5 +1,6 @@
 //! Doorbells, and threads that sleep on either side.
 
+use super::hand::Device;
 use super::link::is_readable;
 use super::*;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -143,6 +144,40 @@ fn ring_is_announced_when_its_queue_is_made() {
         assert!(!kick.drain().unwrap());
         let _rx = memory.rx_queue(0, &options).unwrap();
         assert!(kick.drain().unwrap(), "buffers are there");
+    }
+}
+
+/// Whether a packed ring kicks its device, which asks for that at `event` (wrap counter in bit 15), by
+/// a burst of `count` packets behind `sent` others.
+fn kicks_at(event_idx: bool, sent: usize, count: usize, event: u16) -> bool {
+    let mut setup = Setup::new(RingLayout::Packed, 5);
+    setup.features.event_idx = event_idx;
+    let mut memory = DriverMemory::allocate(&setup.config(), &link()).unwrap();
+    let kick = bell();
+    let features = setup.features;
+    let options = QueueOptions { features, kick: Some(Arc::clone(&kick)), ..Default::default() };
+    let mut tx = memory.tx_queue(0, &options).unwrap();
+    let mut device = Device::new(&memory, RingLayout::Packed, 1);
+    for _ in 0..sent {
+        assert_eq!(send(&mut tx, &[frame(60, 1)]), 1);
+        device.offered().iter().for_each(|chain| device.give_back(chain, 0));
+    }
+    kick.drain().unwrap();
+    device.write(device.device, &[event.to_le_bytes(), 2u16.to_le_bytes()].concat());
+    assert_eq!(send(&mut tx, &vec![frame(60, 1); count]), count);
+    kick.drain().unwrap()
+}
+
+#[test]
+fn device_of_a_packed_ring_is_kicked_at_the_position_that_it_names() {
+    const WRAP: u16 = 1 << 15;
+    // Descriptors 3 and 4 of the first turn, 0 and 1 of the second.
+    for event in [3 | WRAP, 4 | WRAP, 0, 1] {
+        assert!(kicks_at(true, 3, 4, event), "{event:#x}");
+        assert!(!kicks_at(false, 3, 4, event), "not agreed on");
+    }
+    for event in [2 | WRAP, 2, 3, 4, WRAP, 1 | WRAP, 5, 5 | WRAP, 0x7fff, 0xffff] {
+        assert!(!kicks_at(true, 3, 4, event), "{event:#x}");
     }
 }
 
