@@ -5,6 +5,8 @@ use crate::virtqueue::descriptor::WRITE;
 
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
+/// The flags that tell whose a descriptor is.
+pub(super) const OWNER: u16 = AVAIL | USED;
 
 /// A position in a ring, with its wrap counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +64,13 @@ impl Position {
     /// Whether the driver made the descriptor here available.
     #[inline(always)]
     pub(super) fn has(self, state: State) -> bool {
-        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
-        available == self.wrap && used != self.wrap
+        state.flags() & OWNER == self.available()
+    }
+
+    /// What an available descriptor here has of [`OWNER`].
+    #[inline(always)]
+    pub(super) fn available(self) -> u16 {
+        if self.wrap { AVAIL } else { USED }
     }
 
     /// The state of the used descriptor here.
