@@ -2,6 +2,7 @@
 
 use crate::backend::{PackedIndex, RingBase};
 use crate::virtqueue::descriptor::WRITE;
+use std::hint::black_box;
 
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
@@ -65,6 +66,14 @@ impl Position {
     #[inline(always)]
     pub(super) fn has(self, state: State) -> bool {
         state.flags() & OWNER == self.available()
+    }
+
+    /// The same position, by a computation that needs `state`. While that is on its way from the other
+    /// core, the CPU guesses that there is work: with a position that it does not know, it cannot go on
+    /// with descriptors that the driver is writing.
+    #[inline(always)]
+    pub(super) fn known_by(self, state: State) -> Self {
+        Self { slot: self.slot | state.flags() & black_box(0), ..self }
     }
 
     /// What an available descriptor here has of [`OWNER`].

@@ -153,7 +153,9 @@ impl Layout for Ring {
 
     #[inline(always)]
     fn look(&mut self, wanted: usize) -> Result<usize, QueueError> {
-        if !self.is_available(self.next) {
+        let state = State(self.table.view().load_state(self.next.slot()));
+        self.next = self.next.known_by(state);
+        if !self.next.has(state) {
             return Ok(0);
         }
         // Not beyond the ring, however the driver moves its flags meanwhile.
