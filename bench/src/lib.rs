@@ -9,15 +9,19 @@
 //! | [`shared`] | memory between the coordinator of a benchmark and its workers |
 //! | [`loopback`] | both ends of a memif link in one thread |
 //! | [`workload`] | what one packet costs there |
+//! | [`virtio`] | a virtio driver that does as little as a driver can |
+//! | [`in_thread`] | the same driver and our device in one thread |
 //! | [`clock`] | the cycle counter |
 //!
 //! How the numbers are made is in `bench/NOTES.md`.
 
 pub mod clock;
 pub mod frames;
+pub mod in_thread;
 pub mod interop;
 pub mod loopback;
 pub mod peers;
 pub mod raw_ring;
 pub mod shared;
+pub mod virtio;
 pub mod workload;

@@ -21,6 +21,7 @@ mod ping;
 mod ring_ping;
 
 pub use copies::{Kernel, is_supported};
+pub(crate) use copies::{fetch_for_reading, fetch_for_writing};
 pub use loops::{receive, send};
 pub use ping::{EventPing, ping_words, pong_words};
 pub use ring_ping::{ping_frames, pong_frames};

@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +64,12 @@ impl SharedMemory {
     pub fn path(&self) -> PathBuf {
         let fd = self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         format!("/proc/{}/fd/{fd}", std::process::id()).into()
+    }
+
+    /// The descriptor of memory that this process made.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
     /// The first byte. The mapping lives as long as `self`.
@@ -126,6 +132,14 @@ pub struct Counts {
     pub errors: u64,
     /// Cycles of the time stamp counter spent in bursts that were not empty, when measured.
     pub cycles: u64,
+    /// Looks of a receiver at its rings.
+    pub looks: u64,
+    /// Of those, the ones that found no packet.
+    pub idle_looks: u64,
+    /// Bursts of a sender.
+    pub offers: u64,
+    /// Of those, the ones that did not find room for all packets.
+    pub short_offers: u64,
 }
 
 impl Board {
@@ -135,6 +149,10 @@ impl Board {
     const BYTES: usize = 8;
     const ERRORS: usize = 16;
     const CYCLES: usize = 24;
+    const LOOKS: usize = 32;
+    const IDLE_LOOKS: usize = 40;
+    const OFFERS: usize = 48;
+    const SHORT_OFFERS: usize = 56;
     const READY: usize = 64;
     const STOP: usize = 128;
 
@@ -167,6 +185,10 @@ impl Board {
         self.memory.word(Self::BYTES).store(counts.bytes, Ordering::Relaxed);
         self.memory.word(Self::ERRORS).store(counts.errors, Ordering::Relaxed);
         self.memory.word(Self::CYCLES).store(counts.cycles, Ordering::Relaxed);
+        self.memory.word(Self::LOOKS).store(counts.looks, Ordering::Relaxed);
+        self.memory.word(Self::IDLE_LOOKS).store(counts.idle_looks, Ordering::Relaxed);
+        self.memory.word(Self::OFFERS).store(counts.offers, Ordering::Relaxed);
+        self.memory.word(Self::SHORT_OFFERS).store(counts.short_offers, Ordering::Relaxed);
     }
 
     /// Worker: says that it is set up.
@@ -201,6 +223,10 @@ impl Board {
             bytes: word(Self::BYTES),
             errors: word(Self::ERRORS),
             cycles: word(Self::CYCLES),
+            looks: word(Self::LOOKS),
+            idle_looks: word(Self::IDLE_LOOKS),
+            offers: word(Self::OFFERS),
+            short_offers: word(Self::SHORT_OFFERS),
         }
     }
 }
@@ -214,7 +240,16 @@ mod tests {
         let board = Board::create().unwrap();
         let worker = Board::open(&board.path()).unwrap();
         assert!(!board.is_ready());
-        let counts = Counts { packets: 1, bytes: 2, errors: 3, cycles: 4 };
+        let counts = Counts {
+            packets: 1,
+            bytes: 2,
+            errors: 3,
+            cycles: 4,
+            looks: 5,
+            idle_looks: 6,
+            offers: 7,
+            short_offers: 8,
+        };
         worker.publish(&counts);
         worker.set_ready();
         assert!(board.is_ready());

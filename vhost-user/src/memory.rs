@@ -18,6 +18,9 @@ use ringport::shm::{Mapping, Regions};
 use std::sync::Arc;
 use thiserror::Error;
 
+/// Most regions that are all compared with an address, instead of halving them again and again.
+const COMPARED_ALL: usize = 8;
+
 /// One region, as the front-end announces it, with its mapping here.
 #[derive(Debug, Clone)]
 pub struct Region {
@@ -199,7 +202,11 @@ impl GuestMemory {
 
     /// The region that holds a guest address.
     fn range_of(&self, address: u64) -> Option<(usize, &Range)> {
-        let behind = self.ranges.partition_point(|range| range.guest <= address);
+        let behind = match self.ranges.len() {
+            // A comparison with each needs no branch, and none waits for another.
+            ..=COMPARED_ALL => self.ranges.iter().filter(|range| range.guest <= address).count(),
+            _ => self.ranges.partition_point(|range| range.guest <= address),
+        };
         let region = behind.checked_sub(1)?;
         let range = self.ranges.get(region)?;
         (address - range.guest < range.size).then_some((region, range))

@@ -6,8 +6,10 @@
 
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use ringport_bench::in_thread::{Rings, Toward};
 use ringport_bench::peers;
-use ringport_bench::workload::{self, OneWay, Through};
+use ringport_bench::virtio::{Extent, Format};
+use ringport_bench::workload::{self, BURST, OneWay, Through};
 use ringport_memif::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ use std::process::Command;
 
 /// Bursts, or messages, in one count.
 const TURNS: usize = 200;
+/// The rings of a vhost-user device.
+const RINGS: Extent = Extent { rings: 1, size: 1024, regions: 1 };
 /// Where the expected counts are.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 
@@ -43,7 +47,6 @@ enum Action {
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::enum_variant_names, reason = "so far they are all about memif")]
 enum Workload {
     MemifRxServer,
     MemifRxClient,
@@ -51,6 +54,10 @@ enum Workload {
     MemifTxClient,
     MemifForward,
     MemifCodec,
+    VhostRxSplit,
+    VhostRxPacked,
+    VhostTxSplit,
+    VhostTxPacked,
 }
 
 impl Workload {
@@ -59,6 +66,8 @@ impl Workload {
         match self {
             Self::MemifRxServer | Self::MemifRxClient => "step_rx",
             Self::MemifTxServer | Self::MemifTxClient => "step_tx",
+            Self::VhostRxSplit | Self::VhostRxPacked => "step_receive",
+            Self::VhostTxSplit | Self::VhostTxPacked => "step_send",
             Self::MemifForward => "step_forward",
             Self::MemifCodec => "step_codec",
         }
@@ -72,7 +81,17 @@ impl Workload {
             ensure!(way.errors() == 0, "{} packets were damaged", way.errors());
             Ok(packets)
         };
+        let rings = |toward, format| {
+            let mut rings = Rings::new(toward, format, RINGS, 64)?;
+            let packets = (0..TURNS).map(|_| rings.turn::<BURST>()).sum::<Result<usize, _>>()?;
+            ensure!(rings.errors() == 0, "{} packets were damaged", rings.errors());
+            Ok(packets)
+        };
         match self {
+            Self::VhostRxSplit => rings(Toward::Device, Format::Split),
+            Self::VhostRxPacked => rings(Toward::Device, Format::Packed),
+            Self::VhostTxSplit => rings(Toward::Driver, Format::Split),
+            Self::VhostTxPacked => rings(Toward::Driver, Format::Packed),
             Self::MemifRxServer | Self::MemifTxClient => one_way(Direction::C2s),
             Self::MemifRxClient | Self::MemifTxServer => one_way(Direction::S2c),
             Self::MemifForward => {

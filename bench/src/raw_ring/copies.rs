@@ -163,7 +163,7 @@ impl Copy for Bulk {
 
 /// Fetches a line that will be read.
 #[inline(always)]
-pub(super) fn fetch_for_reading(address: *const u8) {
+pub(crate) fn fetch_for_reading(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch faults on no address and changes no state that the program sees.
     unsafe {
@@ -175,7 +175,7 @@ pub(super) fn fetch_for_reading(address: *const u8) {
 
 /// Fetches a line that will be written.
 #[inline(always)]
-pub(super) fn fetch_for_writing(address: *const u8) {
+pub(crate) fn fetch_for_writing(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: as above.
     unsafe {

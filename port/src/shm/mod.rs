@@ -30,7 +30,7 @@ pub use bitmap::SharedBitmap;
 pub use error::RegionError;
 pub use mapping::Mapping;
 pub use owned::{Backing, OwnedMemory};
-pub use packed::{PackedTable, PackedView};
+pub use packed::{PackedTable, PackedView, PackedWalk};
 pub use per_slot::{PerSlot, PerSlotView, PerSlotViewMut};
 pub use policy::{MemoryLimits, MemoryPolicy};
 pub use used::{IndexTable, IndexView, UsedTable, UsedView};

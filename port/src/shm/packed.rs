@@ -64,7 +64,25 @@ pub struct PackedView<'t> {
     table: PhantomData<&'t PackedTable>,
 }
 
+/// One descriptor after the other, as often around the ring as wanted. See [`PackedView::walk`].
+#[derive(Debug, Clone, Copy)]
+pub struct PackedWalk<'t> {
+    at: NonNull<[AtomicU64; 2]>,
+    view: PackedView<'t>,
+    last: NonNull<[AtomicU64; 2]>,
+}
+
 impl<'t> PackedView<'t> {
+    /// The descriptors from `slot` on. Beyond the ring is taken for the first.
+    #[must_use]
+    #[inline(always)]
+    pub fn walk(self, slot: u16) -> PackedWalk<'t> {
+        let at = NonNull::from(self.entry(slot));
+        // SAFETY: a ring has at least one entry, and this is its last one.
+        let last = unsafe { self.first.add(usize::from(self.slots) - 1) };
+        PackedWalk { at, view: self, last }
+    }
+
     /// The second word of the descriptor at `slot`, read once (Acquire: what its writer wrote before
     /// is visible): length, buffer id and flags from the lowest bit on.
     #[must_use]
@@ -104,6 +122,41 @@ impl<'t> PackedView<'t> {
     }
 }
 
+impl PackedWalk<'_> {
+    /// As [`PackedView::load_state`], of the descriptor here.
+    #[must_use]
+    #[inline(always)]
+    pub fn load_state(&self) -> u64 {
+        u64::from_le(self.entry()[1].load(Ordering::Acquire))
+    }
+
+    /// As [`PackedView::load_address`], of the descriptor here.
+    #[must_use]
+    #[inline(always)]
+    pub fn load_address(&self) -> u64 {
+        u64::from_le(self.entry()[0].load(Ordering::Relaxed))
+    }
+
+    /// Goes on to the next descriptor. Returns whether that is the first of the ring.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        let wraps = self.at == self.last;
+        self.at = match wraps {
+            true => self.view.first,
+            // SAFETY: behind an entry that is not the last one there is another.
+            false => unsafe { self.at.add(1) },
+        };
+        wraps
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &[AtomicU64; 2] {
+        // SAFETY: `at` is an entry of the ring, as `walk` and `step` keep it; it stays mapped while the
+        // table is borrowed.
+        unsafe { self.at.as_ref() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +172,11 @@ mod tests {
         assert_eq!([0, 1, 2].map(|slot| table.view().load_state(slot)), [7, 8, 9]);
         assert_eq!(table.view().load_state(3), 7, "beyond the ring");
         assert_eq!(table.view().load_address(2), 0);
+        let mut walk = table.view().walk(1);
+        let seen = [(); 5].map(|()| (walk.load_state(), walk.load_address(), walk.step()));
+        let wraps = [(8, 0, false), (9, 0, true), (7, 0, false), (8, 0, false), (9, 0, true)];
+        assert_eq!(seen, wraps);
+        assert_eq!(table.view().walk(3).load_state(), 7, "beyond the ring");
         table.view().store_address(2, 5);
         assert_eq!([1, 2].map(|slot| table.view().load_address(slot)), [0, 5]);
         for (offset, slots) in [(4096 - 32, 3), (8, 1), (0, 0), (u64::MAX - 15, 1)] {

@@ -27,19 +27,20 @@ impl Translator<'_> {
     pub(crate) fn locate(&mut self, address: u64, len: u32) -> Option<(u16, u64)> {
         let mut into = address.wrapping_sub(self.range.guest);
         if into >= self.range.size {
-            into = self.change(address)?;
+            (self.region, self.range) = lookup(self.memory, address)?;
+            into = address - self.range.guest;
         }
         if u64::from(len) > self.range.size - into {
             return None;
         }
         Some((self.region, self.range.offset + into))
     }
+}
 
-    /// Goes to the region that holds `address`, and returns how far in it that is.
-    #[inline(never)]
-    fn change(&mut self, address: u64) -> Option<u64> {
-        let (region, range) = self.memory.range_of(address)?;
-        (self.region, self.range) = (u16::try_from(region).ok()?, *range);
-        Some(address - range.guest)
-    }
+/// The region that holds `address`. (It takes no part of a [`Translator`] by reference, so that all of
+/// that stays in registers.)
+#[inline(never)]
+fn lookup(memory: &GuestMemory, address: u64) -> Option<(u16, Range)> {
+    let (region, range) = memory.range_of(address)?;
+    Some((u16::try_from(region).ok()?, *range))
 }

@@ -46,8 +46,10 @@ pub(super) trait Layout: Ring + Clone + 'static {
     fn look(&mut self, wanted: usize) -> Result<usize, QueueError>;
 
     /// The next chains, as long as they are there and are one descriptor in one region, for this
-    /// `access`. As many as [`look`](Self::look) allows may be taken.
-    fn plain(&self, access: Access) -> impl Iterator<Item = (Self::Chain, Piece)>;
+    /// `access`. As many as [`look`](Self::look) allows may be taken. Sets `ended` when there is
+    /// nothing behind them.
+    fn plain(&self, access: Access, ended: &mut bool)
+    -> impl Iterator<Item = (Self::Chain, Piece)>;
 
     /// Where the chain behind `plain` ones of one descriptor begins.
     fn place(&self, plain: usize) -> Self::Place;

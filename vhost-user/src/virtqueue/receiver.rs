@@ -65,7 +65,9 @@ impl<L: Layout> RxSide for Receiver<L> {
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
         batch.clear();
         let wanted = self.ring.look(max.min(self.chains.len()))?;
-        let chains = self.chains.iter_mut().take(wanted).zip(self.ring.plain(Access::Read));
+        let mut ended = wanted == 0;
+        let plain = self.ring.plain(Access::Read, &mut ended);
+        let chains = self.chains.iter_mut().take(wanted).zip(plain);
         let pieces = chains.map(|(slot, (chain, piece))| {
             *slot = chain;
             piece
@@ -76,7 +78,7 @@ impl<L: Layout> RxSide for Receiver<L> {
             let stats = &mut self.stats;
             batch.decode_headers(|header, len| decode(header, len, stats));
         }
-        if plain < wanted && self.ring.has(self.ring.place(plain)) {
+        if plain < wanted && !ended && self.ring.has(self.ring.place(plain)) {
             self.take_odd(batch, wanted)?;
         }
         match batch.packets() {

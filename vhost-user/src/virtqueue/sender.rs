@@ -63,13 +63,15 @@ impl<L: Layout> TxSide for Sender<L> {
         batch.clear();
         let wanted = max.min(batch.burst_max());
         let count = self.ring.look(wanted)?;
-        let buffers = self.buffers.iter_mut().take(count).zip(self.ring.plain(Access::Write));
+        let mut ended = count == 0;
+        let plain = self.ring.plain(Access::Write, &mut ended);
+        let buffers = self.buffers.iter_mut().take(count).zip(plain);
         let pieces = buffers.map(|(slot, (chain, piece))| {
             *slot = Buffer { chain, slots: 1 };
             piece
         });
         let mut free = batch.reserve_behind(pieces);
-        if free < count && self.ring.has(self.ring.place(free)) {
+        if free < count && !ended && self.ring.has(self.ring.place(free)) {
             free = self.reserve_odd(batch, count)?;
         }
         self.stats.ring_full += u64::from(free < wanted);

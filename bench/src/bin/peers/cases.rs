@@ -8,11 +8,15 @@ use crate::contender::Contender;
 use crate::line_up::{self, Link, Side};
 use crate::report::{Machine, Results};
 use crate::rounds::{Measured, Runner, Unit};
+use crate::transport::Way;
 use crate::{Options, line_up::raw};
 use anyhow::{Context, bail};
+use ringport_bench::peers::testpmd::DataPath;
 use ringport_bench::peers::{self, PeerLock};
 use ringport_bench::raw_ring::{Method, Shape};
+use ringport_bench::virtio::{Extent, Format};
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 /// Length of a measurement of idleness.
@@ -24,6 +28,10 @@ enum Entry {
     Link(&'static str, Link),
     /// The raw ring with the memory shape of a memif ring.
     Bound(&'static str, Shape),
+    /// From memif to vhost-user, by this forwarder.
+    Forwarding(&'static str, Side, DataPath),
+    /// Our device and a driver in one thread.
+    InThread(&'static str, Way, Format, Extent),
     RoundTrip {
         sleeps: bool,
     },
@@ -141,6 +149,9 @@ impl Run<'_> {
         let mut contenders = Vec::new();
         for entry in &case.entries {
             contenders.extend(self.start(entry)?);
+            if let (1, Some(program)) = (contenders.len(), &self.options.against) {
+                contenders.extend(start_other(program, entry)?);
+            }
         }
         runner.run(&case.name, case.unit, contenders)
     }
@@ -149,10 +160,19 @@ impl Run<'_> {
     fn start(&mut self, entry: &Entry) -> anyhow::Result<Option<Contender>> {
         Ok(Some(match entry {
             Entry::Link(name, link) => {
-                if !self.dpdk && (link.sender != Side::Ours || link.receiver != Side::Ours) {
+                if !self.dpdk && [link.sender, link.receiver].iter().any(|side| side.is_dpdk()) {
                     return Ok(None);
                 }
                 link.start(name)?
+            }
+            Entry::Forwarding(name, forwarder, path) => {
+                if !self.dpdk && forwarder.is_dpdk() {
+                    return Ok(None);
+                }
+                line_up::forwarding(name, *forwarder, *path, &std::env::current_exe()?)?
+            }
+            Entry::InThread(name, way, format, extent) => {
+                line_up::in_thread(name, *way, *format, *extent)?
             }
             Entry::Bound(name, shape) => raw(name, *shape, self.method(*shape)?)?,
             Entry::RoundTrip { sleeps } => line_up::round_trip("ours", *sleeps)?,
@@ -172,6 +192,18 @@ impl Run<'_> {
         eprintln!("fastest raw ring of {} B: {method:?}", shape.frame_len);
         self.methods.insert(shape.frame_len, method);
         Ok(method)
+    }
+}
+
+/// Starts a contender with another build of this program in our place, where that is possible.
+fn start_other(program: &Path, entry: &Entry) -> anyhow::Result<Option<Contender>> {
+    const NAME: &str = "other-build";
+    match entry {
+        Entry::Link(_, link) => link.start_of(program, NAME).map(Some),
+        Entry::Forwarding(_, side, path) => {
+            line_up::forwarding(NAME, *side, *path, program).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

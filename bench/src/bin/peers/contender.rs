@@ -4,7 +4,8 @@ use crate::worker::{Job, Order};
 use anyhow::{Context, bail};
 use ringport_bench::peers::CommandGuard;
 use ringport_bench::peers::testpmd::RunningTestpmd;
-use ringport_bench::shared::Board;
+use ringport_bench::shared::{Board, Counts};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,9 +24,13 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts one and waits until it is set up (a port of ours: open, not yet connected).
     pub(crate) fn start(core: usize, job: Job) -> anyhow::Result<Self> {
+        Self::start_of(&std::env::current_exe()?, core, job)
+    }
+
+    /// As [`start`](Self::start), of another build of this program.
+    pub(crate) fn start_of(program: &Path, core: usize, job: Job) -> anyhow::Result<Self> {
         let board = Board::create().context("a worker's board")?;
         let order = serde_json::to_string(&Order { core, board: board.path(), job })?;
-        let program = std::env::current_exe()?;
         let mut guard =
             CommandGuard::spawn("worker", Command::new(program).arg("worker").arg(order))?;
         let end = Instant::now() + START_DEADLINE;
@@ -100,10 +105,7 @@ struct Schedule {
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     at: Instant,
-    packets: u64,
-    bytes: u64,
-    errors: u64,
-    cycles: u64,
+    counts: Counts,
 }
 
 /// What one window of measurement gave.
@@ -113,8 +115,34 @@ pub(crate) struct Rate {
     pub(crate) bytes_per_second: f64,
     /// Of the receiver, in bursts that were not empty.
     pub(crate) cycles_per_packet: Option<f64>,
+    /// Part of the receiver's looks at its rings that found nothing.
+    pub(crate) idle: Option<f64>,
+    /// Packets of a look that found some.
+    pub(crate) burst: Option<f64>,
+    /// Part of the sender's bursts that did not find room for all packets.
+    pub(crate) short: Option<f64>,
     /// Part of the window for which a process was ready to run, and something else ran.
     pub(crate) waited: f64,
+}
+
+impl Rate {
+    /// What was counted within `seconds`; `cycles` when testpmd told them.
+    fn of(before: &Counts, after: &Counts, seconds: f64, cycles: Option<f64>) -> Self {
+        let grown = |what: fn(&Counts) -> u64| what(after).saturating_sub(what(before)) as f64;
+        let (packets, looks) = (grown(|c| c.packets), grown(|c| c.looks));
+        let (spent, idle) = (grown(|c| c.cycles), grown(|c| c.idle_looks));
+        let offers = grown(|c| c.offers);
+        let counted = (spent > 0.0 && packets > 0.0).then(|| spent / packets);
+        Self {
+            packets_per_second: packets / seconds,
+            bytes_per_second: grown(|c| c.bytes) / seconds,
+            cycles_per_packet: cycles.or(counted),
+            idle: (looks > 0.0).then(|| idle / looks),
+            burst: (looks > idle).then(|| packets / (looks - idle)),
+            short: (offers > 0.0).then(|| grown(|c| c.short_offers) / offers),
+            waited: 0.0,
+        }
+    }
 }
 
 /// Processes that work together, and are compared with others that do the same.
@@ -152,7 +180,7 @@ impl Contender {
     pub(crate) fn park(mut self) -> anyhow::Result<Self> {
         self.start_counting()?;
         let end = Instant::now() + START_DEADLINE;
-        while self.read()?.packets == 0 {
+        while self.read()?.counts.packets == 0 {
             self.check()?;
             if Instant::now() > end {
                 bail!("{}: no packet arrived", self.name);
@@ -177,16 +205,11 @@ impl Contender {
         let asked = self.stop_counting()?;
         self.pause()?;
         self.check()?;
-        self.errors = after.errors;
+        self.errors = after.counts.errors;
         let seconds = (after.at - before.at).as_secs_f64();
-        let packets = after.packets.saturating_sub(before.packets);
-        let cycles = after.cycles - before.cycles;
-        let measured = (cycles > 0 && packets > 0).then(|| cycles as f64 / packets as f64);
         Ok(Rate {
-            packets_per_second: packets as f64 / seconds,
-            bytes_per_second: after.bytes.saturating_sub(before.bytes) as f64 / seconds,
-            cycles_per_packet: asked.or(measured),
             waited: waited / seconds,
+            ..Rate::of(&before.counts, &after.counts, seconds, asked)
         })
     }
 
@@ -224,16 +247,13 @@ impl Contender {
     fn read(&mut self) -> anyhow::Result<Reading> {
         let before = Instant::now();
         match &mut self.members[self.meter] {
-            Member::Worker(worker) => {
-                let c = worker.board.counts();
-                let (packets, bytes, errors, cycles) = (c.packets, c.bytes, c.errors, c.cycles);
-                Ok(Reading { at: before, packets, bytes, errors, cycles })
-            }
+            Member::Worker(worker) => Ok(Reading { at: before, counts: worker.board.counts() }),
             Member::Testpmd(testpmd) => {
                 let c = testpmd.counters(0)?;
                 // The answer was made in the middle of the time that asking took.
                 let at = before + before.elapsed() / 2;
-                Ok(Reading { at, packets: c.rx_packets, bytes: c.rx_bytes, errors: 0, cycles: 0 })
+                let (packets, bytes) = (c.rx_packets, c.rx_bytes);
+                Ok(Reading { at, counts: Counts { packets, bytes, ..Counts::default() } })
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::line_up::{Link, Side};
 use crate::transport::{Transport, Way};
 use clap::{Args, ValueEnum};
+use ringport_bench::peers::testpmd::DataPath;
 use ringport_bench::peers::{PeerLock, require_peer};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub(crate) struct Hold {
     /// From client to server, or back
     #[arg(long, value_enum, default_value_t = Direction::C2s)]
     way: Direction,
+    /// vhost-user with such rings instead of memif, where the driver is DPDK's and a client
+    #[arg(long, value_enum)]
+    vhost_user: Option<Format>,
     /// Who sends, on core 1
     #[arg(long, value_enum, default_value_t = Who::Ours)]
     sender: Who,
@@ -33,6 +37,21 @@ pub(crate) struct Hold {
 enum Direction {
     C2s,
     S2c,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Split,
+    Packed,
+}
+
+impl Format {
+    fn transport(self) -> Transport {
+        Transport::VhostUser(match self {
+            Self::Split => DataPath::SplitInOrderMergeable,
+            Self::Packed => DataPath::PackedInOrderMergeable,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +81,8 @@ pub(crate) fn run(hold: &Hold) -> anyhow::Result<()> {
         Direction::C2s => Way::ToListener,
         Direction::S2c => Way::ToConnector,
     };
-    let link = Link::new(Transport::Memif, way, hold.sender.side(), hold.receiver.side());
+    let transport = hold.vhost_user.map_or(Transport::Memif, Format::transport);
+    let link = Link::new(transport, way, hold.sender.side(), hold.receiver.side());
     let link = link.frame_len(hold.bytes);
     let link = if hold.hot_pool { link.hot_pool() } else { link };
     let rate = link.start("held")?.measure(Duration::from_secs(hold.seconds))?;

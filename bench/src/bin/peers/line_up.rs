@@ -2,13 +2,14 @@
 
 use crate::contender::{Contender, Member, Worker};
 use crate::transport::{End, Transport, Way};
-use crate::worker::{Job, Task, Traffic, WORDS_LEN};
+use crate::worker::{Driver, Job, Task, Traffic, WORDS_LEN};
 use anyhow::{Context, ensure};
 use ringport_bench::frames::{HOT_POOL_FRAMES, POOL_FRAMES};
 use ringport_bench::peers::Testpmd;
-use ringport_bench::peers::testpmd::Mode;
+use ringport_bench::peers::testpmd::{DataPath, Mode};
 use ringport_bench::raw_ring::{EventPing, Method, RawRing, Shape};
 use ringport_bench::shared::SharedMemory;
+use ringport_bench::virtio::{Extent, Format};
 use std::path::Path;
 
 /// Where senders run.
@@ -23,8 +24,16 @@ pub(crate) const BURST: usize = 32;
 pub(crate) enum Side {
     Ours,
     Dpdk,
+    /// A virtio driver of the benchmarks' own, which does as little as one can.
+    Bare,
     /// DPDK's memif client with `zero-copy=yes`; as anything else it is the same as [`Side::Dpdk`].
     DpdkZeroCopy,
+}
+
+impl Side {
+    pub(crate) fn is_dpdk(self) -> bool {
+        matches!(self, Self::Dpdk | Self::DpdkZeroCopy)
+    }
 }
 
 /// A link in one direction.
@@ -96,10 +105,15 @@ impl Link {
 
     /// Starts both sides, the listener first, and parks them.
     pub(crate) fn start(&self, name: &str) -> anyhow::Result<Contender> {
+        self.start_of(&std::env::current_exe()?, name)
+    }
+
+    /// As [`start`](Self::start), with another build of this program in our place.
+    pub(crate) fn start_of(&self, program: &Path, name: &str) -> anyhow::Result<Contender> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("link.sock");
-        let first = self.side(End::Listener, &socket)?;
-        let second = self.side(End::Connector, &socket)?;
+        let first = self.side(program, End::Listener, &socket)?;
+        let second = self.side(program, End::Connector, &socket)?;
         let meter = usize::from(self.way.receiver() == End::Connector);
         let contender = Contender::new(name, vec![first, second], meter).keep(dir);
         let asks = self.cycles && self.receiver != Side::Ours;
@@ -107,14 +121,19 @@ impl Link {
         contender.park().with_context(|| format!("{name}: {self:?}"))
     }
 
-    fn side(&self, end: End, socket: &Path) -> anyhow::Result<Member> {
+    fn side(&self, program: &Path, end: End, socket: &Path) -> anyhow::Result<Member> {
         let receives = self.way.receiver() == end;
         let (side, core) =
             if receives { (self.receiver, RECEIVER_CORE) } else { (self.sender, SENDER_CORE) };
         if side == Side::Ours {
             let task = if receives { Task::Receive } else { Task::Send };
             let job = Job::Port(task, self.traffic(end, socket));
-            return Ok(Member::Worker(Worker::start(core, job)?));
+            return Ok(Member::Worker(Worker::start_of(program, core, job)?));
+        }
+        if side == Side::Bare {
+            let task = if receives { Task::Receive } else { Task::Send };
+            let job = Job::Driver(task, self.driver(socket));
+            return Ok(Member::Worker(Worker::start_of(program, core, job)?));
         }
         let testpmd = Testpmd::new().core(core).queues(self.queues).memory(96);
         let testpmd = self.transport.join(testpmd, end, socket, side == Side::DpdkZeroCopy);
@@ -131,6 +150,21 @@ impl Link {
         Ok(Member::Testpmd(Box::new(testpmd)))
     }
 
+    fn driver(&self, socket: &Path) -> Driver {
+        Driver {
+            socket: socket.to_owned(),
+            format: self.transport.format(),
+            frame_len: self.frame_len.into(),
+            burst: self.burst,
+            pool_frames: self.numbers_frames().then_some(self.pool_frames),
+        }
+    }
+
+    /// Whether the sender is one of ours, whose frames carry numbers.
+    fn numbers_frames(&self) -> bool {
+        matches!(self.sender, Side::Ours | Side::Bare)
+    }
+
     fn traffic(&self, end: End, socket: &Path) -> Traffic {
         let packed = self.packed && end == End::Connector;
         let spacing = if packed { ",spacing=packed" } else { "" };
@@ -138,12 +172,56 @@ impl Link {
             port: self.transport.port_string(end, socket, self.queues) + spacing,
             frame_len: usize::from(self.frame_len),
             burst: self.burst,
-            pool_frames: (self.sender == Side::Ours).then_some(self.pool_frames),
+            pool_frames: self.numbers_frames().then_some(self.pool_frames),
             lease_only: self.lease_only,
             cycles: self.cycles,
             sleeps: false,
         }
     }
+}
+
+/// From a memif client to a vhost-user driver, through somebody who forwards, on a core of his own.
+/// Client and driver are one thread on the other core, and the same whoever forwards.
+pub(crate) fn forwarding(
+    name: &str,
+    forwarder: Side,
+    path: DataPath,
+    program: &Path,
+) -> anyhow::Result<Contender> {
+    let dir = tempfile::tempdir()?;
+    let [memif, vhost] = ["memif.sock", "vhost.sock"].map(|name| dir.path().join(name));
+    let rings = Transport::VhostUser(path);
+    let member = if forwarder == Side::Ours {
+        let ports = [(Transport::Memif, &memif), (rings, &vhost)];
+        let ports = ports.map(|(transport, at)| transport.port_string(End::Listener, at, 1));
+        let job = Job::Forward { ports, burst: BURST };
+        Member::Worker(Worker::start_of(program, RECEIVER_CORE, job)?)
+    } else {
+        let testpmd = Testpmd::new().core(RECEIVER_CORE).memory(96).forward(Mode::Io);
+        let testpmd = Transport::Memif.join(testpmd, End::Listener, &memif, false);
+        let testpmd = rings.join(testpmd, End::Listener, &vhost, false);
+        Member::Testpmd(Box::new(testpmd.start()?))
+    };
+    let link = Link::new(rings, Way::ToConnector, Side::Ours, Side::Bare);
+    let client = Link { transport: Transport::Memif, ..link }.traffic(End::Connector, &memif);
+    // testpmd drops what finds no room, so that the numbers of its frames do not follow one another.
+    let pool_frames = (forwarder == Side::Ours).then_some(link.pool_frames);
+    let driver = Driver { pool_frames, ..link.driver(&vhost) };
+    let circle = Worker::start(SENDER_CORE, Job::Circle(client, driver))?;
+    let members = vec![member, Member::Worker(circle)];
+    Contender::new(name, members, 1).keep(dir).park().with_context(|| name.to_owned())
+}
+
+/// A device of ours and a driver in one thread.
+pub(crate) fn in_thread(
+    name: &str,
+    way: Way,
+    format: Format,
+    extent: Extent,
+) -> anyhow::Result<Contender> {
+    let job = Job::InThread { to_driver: way == Way::ToConnector, format, extent };
+    let member = Member::Worker(Worker::start(RECEIVER_CORE, job)?);
+    Contender::new(name, vec![member], 0).park()
 }
 
 /// What goes through two ports of ours that answer each other.

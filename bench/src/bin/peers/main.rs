@@ -58,6 +58,9 @@ struct Options {
     /// Length of each measurement, in milliseconds
     #[arg(long, value_name = "MS")]
     window: Option<u64>,
+    /// Have another build of this program do what ours does, beside it: to compare two versions
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Also write the results to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

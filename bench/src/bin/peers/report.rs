@@ -125,8 +125,9 @@ pub(crate) struct Row {
     pub(crate) values: Vec<(String, Spread)>,
     /// `ours/...`: medians of the ratios of single rounds.
     pub(crate) ratios: Vec<(String, Spread)>,
-    /// Cycles per packet of receivers, by contender.
-    pub(crate) cycles: Vec<(String, Spread)>,
+    /// By contender: the receiver's cycles per packet, the part of its looks that found nothing, and
+    /// packets of a look that found some; the part of the sender's bursts that were cut short.
+    pub(crate) work: Vec<(String, Spread)>,
     /// Packets with a wrong length or out of sequence, by contender; only those above zero.
     pub(crate) errors: BTreeMap<String, u64>,
 }
@@ -142,8 +143,8 @@ impl Row {
         for (name, spread) in &self.ratios {
             push(&mut line, name, *spread);
         }
-        for (name, spread) in &self.cycles {
-            push(&mut line, &format!("{name}-rx-cycles"), *spread);
+        for (name, spread) in &self.work {
+            push(&mut line, name, *spread);
         }
         push(&mut line, "probe-Mpps", self.probe);
         for (name, count) in &self.errors {

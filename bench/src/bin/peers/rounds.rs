@@ -12,6 +12,17 @@ const PROBES_DIFFER_MAX: f64 = 1.2;
 /// A round is dropped when a process had to wait for its core for more than this part of a window.
 const WAITED_MAX: f64 = 0.05;
 
+/// Something that may be known of a rate.
+type Told = fn(&Rate) -> Option<f64>;
+
+/// What is said of receivers, and of senders that are the same process, where it is known.
+const WORK: [(&str, Told); 4] = [
+    ("rx-cycles", |rate| rate.cycles_per_packet),
+    ("rx-idle", |rate| rate.idle),
+    ("rx-burst", |rate| rate.burst),
+    ("tx-short", |rate| rate.short),
+];
+
 /// How a measured rate is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -21,6 +32,8 @@ pub(crate) enum Unit {
     Gbps,
     /// Nanoseconds for one packet's round trip.
     NanosPerTrip,
+    /// Cycles of the receiver, or of whoever is measured, for one packet.
+    Cycles,
 }
 
 impl Unit {
@@ -29,6 +42,7 @@ impl Unit {
             Self::Mpps => "Mpps",
             Self::Gbps => "Gb/s",
             Self::NanosPerTrip => "ns",
+            Self::Cycles => "cycles",
         }
     }
 
@@ -37,6 +51,7 @@ impl Unit {
             Self::Mpps => rate.packets_per_second / 1e6,
             Self::Gbps => rate.bytes_per_second * 8.0 / 1e9,
             Self::NanosPerTrip => 1e9 / rate.packets_per_second,
+            Self::Cycles => rate.cycles_per_packet.unwrap_or(f64::NAN),
         }
     }
 }
@@ -152,7 +167,7 @@ impl Measured {
         };
         let ours = column(0);
         let probes: Vec<f64> = rounds.iter().map(|round| round.probe).collect();
-        let (mut values, mut ratios, mut cycles) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut ratios, mut work) = (Vec::new(), Vec::new(), Vec::new());
         for (at, name) in self.names.iter().enumerate() {
             let theirs = column(at);
             values.push((name.clone(), Spread::of(&theirs)?));
@@ -160,9 +175,10 @@ impl Measured {
                 let each: Vec<f64> = ours.iter().zip(&theirs).map(|(o, t)| o / t).collect();
                 ratios.push((format!("{}/{name}", self.names[0]), Spread::of(&each)?));
             }
-            let spent: Vec<f64> =
-                rounds.iter().filter_map(|round| round.rates[at].cycles_per_packet).collect();
-            cycles.extend(Spread::of(&spent).map(|spread| (name.clone(), spread)));
+            for (what, of) in WORK {
+                let each: Vec<f64> = rounds.iter().filter_map(|r| of(&r.rates[at])).collect();
+                work.extend(Spread::of(&each).map(|spread| (format!("{name}-{what}"), spread)));
+            }
         }
         Some(Row {
             case: self.case.clone(),
@@ -174,7 +190,7 @@ impl Measured {
             probe: Spread::of(&probes)?,
             values,
             ratios,
-            cycles,
+            work,
             errors: self.errors.clone(),
         })
     }
@@ -206,6 +222,9 @@ mod tests {
             packets_per_second: mpps * 1e6,
             bytes_per_second: 0.0,
             cycles_per_packet: None,
+            idle: None,
+            burst: None,
+            short: None,
             waited: 0.0,
         }
     }

@@ -2,6 +2,7 @@
 
 use ringport_bench::peers::Testpmd;
 use ringport_bench::peers::testpmd::{DataPath, MemifArgs, VhostArgs, VirtioUserArgs};
+use ringport_bench::virtio::Format;
 use std::path::Path;
 
 /// How two processes share rings.
@@ -49,6 +50,14 @@ impl Transport {
             (Self::Memif, Way::ToConnector) => "s2c",
             (Self::VhostUser(_), Way::ToListener) => "to-device",
             (Self::VhostUser(_), Way::ToConnector) => "to-driver",
+        }
+    }
+
+    /// How virtio rings are laid out.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::VhostUser(path) if path.is_packed() => Format::Packed,
+            _ => Format::Split,
         }
     }
 

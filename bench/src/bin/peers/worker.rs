@@ -1,13 +1,17 @@
 //! Worker processes: one side of a pair, pinned to one core.
 
+mod driver;
+mod forward;
 mod ports;
 mod tasks;
 
 use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use ringport_bench::in_thread::{Rings, Toward};
 use ringport_bench::raw_ring::{self, EventPing, Method, RawRing, Shape};
 use ringport_bench::shared::{Board, SharedMemory};
+use ringport_bench::virtio::{Extent, Format};
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -28,15 +32,64 @@ pub(crate) struct Order {
 /// What a worker does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Job {
-    RawSend { ring: PathBuf, shape: Shape, method: Method },
-    RawReceive { ring: PathBuf, shape: Shape, method: Method },
-    RawPing { rings: [PathBuf; 2], shape: Shape },
-    RawPong { rings: [PathBuf; 2], shape: Shape },
-    WordsPing { words: PathBuf },
-    WordsPong { words: PathBuf },
-    EventPing { numbers: [RawFd; 2] },
-    EventPong { numbers: [RawFd; 2] },
+    RawSend {
+        ring: PathBuf,
+        shape: Shape,
+        method: Method,
+    },
+    RawReceive {
+        ring: PathBuf,
+        shape: Shape,
+        method: Method,
+    },
+    RawPing {
+        rings: [PathBuf; 2],
+        shape: Shape,
+    },
+    RawPong {
+        rings: [PathBuf; 2],
+        shape: Shape,
+    },
+    WordsPing {
+        words: PathBuf,
+    },
+    WordsPong {
+        words: PathBuf,
+    },
+    EventPing {
+        numbers: [RawFd; 2],
+    },
+    EventPong {
+        numbers: [RawFd; 2],
+    },
     Port(Task, Traffic),
+    Driver(Task, Driver),
+    /// From one port of ours to another one, and back.
+    Forward {
+        ports: [String; 2],
+        burst: usize,
+    },
+    /// Sends with a port, and takes from a driver what came through somebody who forwards.
+    Circle(Traffic, Driver),
+    /// Driver and device in one thread.
+    InThread {
+        to_driver: bool,
+        format: Format,
+        extent: Extent,
+    },
+}
+
+/// A virtio driver that does as little as one can.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Driver {
+    /// Where the device listens.
+    pub(crate) socket: PathBuf,
+    pub(crate) format: Format,
+    pub(crate) frame_len: usize,
+    /// Frames taken or sent at a time.
+    pub(crate) burst: usize,
+    /// Frames in the sender's private pool; absent when the sender numbers nothing.
+    pub(crate) pool_frames: Option<usize>,
 }
 
 /// What a worker does with a port of ours.
@@ -97,6 +150,13 @@ pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
         Job::EventPing { numbers } => EventPing::inherit(*numbers)?.ping(&board)?,
         Job::EventPong { numbers } => EventPing::inherit(*numbers)?.pong(&board)?,
         Job::Port(task, traffic) => run_port(*task, traffic, &board)?,
+        Job::Driver(task, job) => driver::run(*task, job, &board)?,
+        Job::Forward { ports, burst } => forward::run(ports, *burst, &board)?,
+        Job::Circle(traffic, job) => forward::circle(traffic, job, &board)?,
+        Job::InThread { to_driver, format, extent } => {
+            let toward = if *to_driver { Toward::Driver } else { Toward::Device };
+            driver::in_thread(Rings::new(toward, *format, *extent, 64)?, &board)?;
+        }
     }
     Ok(())
 }

@@ -116,17 +116,18 @@ impl RxEntry {
     /// The entry of what is behind the first `front` bytes of `piece`, all of which is checked.
     #[inline(always)]
     fn behind(front: u32, piece: &Piece, ranges: &mut Ranges<'_>) -> Option<Self> {
-        let whole = Self::new(piece, ranges)?;
         let shape = piece.shape;
         if shape.more() || shape.len() <= front {
             return None;
         }
+        let whole = ranges.locate(piece)?;
+        copy::prefetch_read(whole.as_ptr());
         // Behind a header, packets of the shortest length already go on in a second line.
-        copy::prefetch_read(whole.address.as_ptr().wrapping_add(64));
+        copy::prefetch_read(whole.as_ptr().wrapping_add(64));
         // SAFETY: `len()` bytes from the address lie in a mapping, and `front` is less.
-        let address = unsafe { whole.address.add(front as usize) };
+        let address = unsafe { whole.add(front as usize) };
         let shape = Shape::new(shape.region(), shape.len() - front, false);
-        Some(Self { address, shape, ahead: whole.ahead })
+        Some(Self { address, shape, ahead: address.as_ptr() })
     }
 }
 

@@ -2,9 +2,12 @@
 
 use crate::backend::{PackedIndex, RingBase};
 use crate::virtqueue::descriptor::WRITE;
+use std::hint::black_box;
 
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
+/// The flags that tell whose a descriptor is.
+pub(super) const OWNER: u16 = AVAIL | USED;
 
 /// A position in a ring, with its wrap counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +74,21 @@ impl Position {
     /// Whether the driver made the descriptor here available.
     #[inline(always)]
     pub(super) fn has(self, state: State) -> bool {
-        let (available, used) = (state.flags() & AVAIL != 0, state.flags() & USED != 0);
-        available == self.wrap && used != self.wrap
+        state.flags() & OWNER == self.available()
+    }
+
+    /// The same position, by a computation that needs `state`. While that is on its way from the other
+    /// core, the CPU guesses that there is work: with a position that it does not know, it cannot go on
+    /// with descriptors that the driver is writing.
+    #[inline(always)]
+    pub(super) fn known_by(self, state: State) -> Self {
+        Self { slot: self.slot | state.flags() & black_box(0), ..self }
+    }
+
+    /// What an available descriptor here has of [`OWNER`].
+    #[inline(always)]
+    pub(super) fn available(self) -> u16 {
+        if self.wrap { AVAIL } else { USED }
     }
 
     /// The state of the used descriptor here.

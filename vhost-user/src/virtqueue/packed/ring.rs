@@ -14,7 +14,7 @@
 //! Spec: VIRTIO 1.3 §2.8.1, §2.8.10, §2.8.14.
 
 use super::chain::{self, Chain};
-use super::position::{Position, State};
+use super::position::{OWNER, Position, State};
 use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
@@ -197,21 +197,30 @@ impl Layout for Ring {
 
     #[inline(always)]
     fn look(&mut self, wanted: usize) -> Result<usize, QueueError> {
+        let state = State(self.table.view().load_state(self.next.slot()));
+        self.next = self.next.known_by(state);
+        if !self.next.has(state) {
+            return Ok(0);
+        }
         // Not beyond the ring, however the driver moves its flags meanwhile.
         Ok(wanted.min(self.table.slots().into()))
     }
 
     #[inline(always)]
-    fn plain(&self, access: Access) -> impl Iterator<Item = (Chain, Piece)> {
-        let (table, mut at) = (self.table.view(), self.next);
+    fn plain(&self, access: Access, ended: &mut bool) -> impl Iterator<Item = (Chain, Piece)> {
+        let mut at = self.table.view().walk(self.next.slot());
+        let mut wanted = self.next.available() | access.flag();
         let mut memory = self.ground.memory.translator();
         std::iter::from_fn(move || {
-            let state = State(table.load_state(at.slot()));
-            if !at.has(state) || state.flags() & KNOWN != access.flag() {
+            let state = State(at.load_state());
+            if state.flags() & (OWNER | KNOWN) != wanted {
+                *ended = (state.flags() ^ wanted) & OWNER != 0;
                 return None;
             }
-            let (region, offset) = memory.locate(table.load_address(at.slot()), state.len())?;
-            at = at.ahead(1);
+            let (region, offset) = memory.locate(at.load_address(), state.len())?;
+            if at.step() {
+                wanted ^= OWNER;
+            }
             let chain = Chain { id: state.id(), entries: 1 };
             Some((chain, Piece::alone(offset, Shape::new(region, state.len(), false))))
         })

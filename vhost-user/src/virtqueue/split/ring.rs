@@ -242,7 +242,7 @@ impl Layout for Ring {
     }
 
     #[inline(always)]
-    fn plain(&self, access: Access) -> impl Iterator<Item = (u16, Piece)> {
+    fn plain(&self, access: Access, _: &mut bool) -> impl Iterator<Item = (u16, Piece)> {
         let (available, descriptors) = (self.available.view(), self.descriptors.view());
         let (first, size) = (self.cursor.next(), self.cursor.ring_size());
         let mut memory = self.ground.memory.translator();

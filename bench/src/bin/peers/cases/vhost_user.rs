@@ -7,10 +7,14 @@ use crate::transport::{Transport, Way};
 use ringport_bench::frames::HOT_POOL_FRAMES;
 use ringport_bench::peers::testpmd::DataPath;
 use ringport_bench::raw_ring::Shape;
+use ringport_bench::virtio::Extent;
 
 /// The paths by which DPDK's driver is compared with others, by ring format.
 const FORMATS: [(&str, DataPath); 2] =
     [("split", DataPath::SplitInOrderMergeable), ("packed", DataPath::PackedInOrderMergeable)];
+
+/// Descriptors of rings in one thread: few, so that eight of them still fit the nearest caches.
+const IN_THREAD_RING: u16 = 256;
 
 /// All cases, in the order in which they run.
 pub(super) fn all() -> Vec<Case> {
@@ -19,6 +23,15 @@ pub(super) fn all() -> Vec<Case> {
         cases.extend(FORMATS.map(|format| frames(format, way, 64, Unit::Mpps)));
     }
     cases.extend(FORMATS.map(cycles));
+    for way in Way::ALL {
+        cases.extend(FORMATS.map(|format| bare_driver(format, way)));
+    }
+    cases.extend(FORMATS.map(forwarding));
+    for way in Way::ALL {
+        cases.extend(FORMATS.map(|format| queue_pairs(format, way)));
+        cases.extend(FORMATS.map(|format| regions(format, way)));
+    }
+    cases.extend(FORMATS.map(dpdk_queue_pairs));
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| frames(format, way, 1518, Unit::Gbps)));
     }
@@ -51,6 +64,69 @@ fn cycles((format, path): (&str, DataPath)) -> Case {
     ];
     let name = Transport::VhostUser(path).way_name(way);
     Case::new(format!("vhost-user-64B-{format}-{name}-cycles"), Unit::Mpps, entries)
+}
+
+/// A driver that is faster than DPDK's, so that the device is the bottleneck.
+fn bare_driver((format, path): (&str, DataPath), way: Way) -> Case {
+    let link = |device| match way {
+        Way::ToListener => Link::new(Transport::VhostUser(path), way, Side::Bare, device),
+        Way::ToConnector => Link::new(Transport::VhostUser(path), way, device, Side::Bare),
+    };
+    let name = Transport::VhostUser(path).way_name(way);
+    // Sending, testpmd is a generator.
+    let entries = vec![
+        Entry::Link("ours", link(Side::Ours)),
+        Entry::Link("dpdk", link(Side::Dpdk)),
+        Entry::Bound("bound", Shape::memif(64)),
+    ];
+    Case::new(format!("vhost-user-64B-{format}-{name}-bare-driver"), Unit::Mpps, entries)
+}
+
+/// From memif to vhost-user.
+fn forwarding((format, path): (&str, DataPath)) -> Case {
+    let entries = vec![
+        Entry::Forwarding("ours", Side::Ours, path),
+        Entry::Forwarding("dpdk", Side::Dpdk, path),
+    ];
+    Case::new(format!("vhost-user-64B-{format}-forward-from-memif"), Unit::Mpps, entries)
+}
+
+/// What a packet costs with several queue pairs, all served by one thread.
+fn queue_pairs((format, path): (&str, DataPath), way: Way) -> Case {
+    let entry = |(name, rings)| (name, Extent { rings, size: IN_THREAD_RING, regions: 1 });
+    let each = [("8-pairs", 8), ("1-pair", 1), ("2-pairs", 2), ("4-pairs", 4)];
+    in_thread(("queue-pairs", format, path), way, each.map(entry))
+}
+
+/// What a packet costs when the driver's buffers lie in several memory regions, from packet to packet
+/// in another one.
+fn regions((format, path): (&str, DataPath), way: Way) -> Case {
+    let entry = |(name, regions)| (name, Extent { rings: 1, size: IN_THREAD_RING, regions });
+    let each = [("8-regions", 8), ("1-region", 1), ("2-regions", 2), ("4-regions", 4)];
+    in_thread(("regions", format, path), way, each.map(entry))
+}
+
+fn in_thread(
+    (what, format, path): (&str, &str, DataPath),
+    way: Way,
+    each: [(&'static str, Extent); 4],
+) -> Case {
+    let transport = Transport::VhostUser(path);
+    let entry = |(name, extent)| Entry::InThread(name, way, transport.format(), extent);
+    let name = transport.way_name(way);
+    let entries = each.map(entry).into();
+    Case::new(format!("vhost-user-64B-{format}-{name}-{what}"), Unit::Cycles, entries)
+}
+
+/// As [`queue_pairs`], with DPDK's driver on another core.
+fn dpdk_queue_pairs((format, path): (&str, DataPath)) -> Case {
+    let way = Way::ToListener;
+    // More than four pairs want more buffers than testpmd makes here.
+    let each = [("4-pairs", 4), ("1-pair", 1), ("2-pairs", 2)];
+    let entry = |(name, pairs)| Entry::Link(name, ours(path, way).cycles().queues(pairs));
+    let name = Transport::VhostUser(path).way_name(way);
+    let entries = each.map(entry).into();
+    Case::new(format!("vhost-user-64B-{format}-{name}-dpdk-queue-pairs"), Unit::Cycles, entries)
 }
 
 fn frames((format, path): (&str, DataPath), way: Way, bytes: u16, unit: Unit) -> Case {

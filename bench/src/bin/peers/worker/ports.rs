@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the peer may take to come up.
-const LINK_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const LINK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The queues of a connected port, which must live as long as they do.
 pub(super) struct Connected<P, R, T> {

@@ -50,7 +50,10 @@ fn send<T: PacketTx>(queues: &mut [T], traffic: &Traffic, board: &Board) -> anyh
             while burst.push(pool.frame(*next)).is_ok() {
                 *next += 1;
             }
-            counts.packets += burst.commit() as u64;
+            let sent = burst.commit();
+            counts.packets += sent as u64;
+            counts.offers += 1;
+            counts.short_offers += u64::from(sent < traffic.burst);
         }
         counts.bytes = counts.packets * traffic.frame_len as u64;
         board.publish(&counts);
@@ -77,6 +80,8 @@ fn receive<R: PacketRx>(queues: &mut [R], traffic: &Traffic, board: &Board) -> a
                 counts.cycles += cycles() - start;
             }
             received += packets;
+            counts.looks += 1;
+            counts.idle_looks += u64::from(packets == 0);
         }
         if received == 0 {
             spin_loop();
