@@ -210,6 +210,8 @@ fn start(memory: &DriverMemory, number: usize, format: Format) -> std::io::Resul
         kick: Some(bell()?),
         call: Some(bell()?),
         enabled: true,
+        log: None,
+        inflight: None,
     })
 }
 

@@ -127,7 +127,7 @@ impl RxEntry {
         // SAFETY: `len()` bytes from the address lie in a mapping, and `front` is less.
         let address = unsafe { whole.add(front as usize) };
         let shape = Shape::new(shape.region(), shape.len() - front, false);
-        Some(Self { address, shape, ahead: address.as_ptr() })
+        Some(Self { address, shape, ahead: ranges.hint(piece.ahead) })
     }
 }
 

@@ -74,7 +74,7 @@ impl Position {
     /// Whether the driver made the descriptor here available.
     #[inline(always)]
     pub(super) fn has(self, state: State) -> bool {
-        state.flags() & OWNER == self.available()
+        state.flags() & OWNER == self.offered()
     }
 
     /// The same position, by a computation that needs `state`. While that is on its way from the other
@@ -87,7 +87,7 @@ impl Position {
 
     /// What an available descriptor here has of [`OWNER`].
     #[inline(always)]
-    pub(super) fn available(self) -> u16 {
+    pub(super) fn offered(self) -> u16 {
         if self.wrap { AVAIL } else { USED }
     }
 

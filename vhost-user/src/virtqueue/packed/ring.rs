@@ -209,7 +209,7 @@ impl Layout for Ring {
     #[inline(always)]
     fn plain(&self, access: Access, ended: &mut bool) -> impl Iterator<Item = (Chain, Piece)> {
         let mut at = self.table.view().walk(self.next.slot());
-        let mut wanted = self.next.available() | access.flag();
+        let mut wanted = self.next.offered() | access.flag();
         let mut memory = self.ground.memory.translator();
         std::iter::from_fn(move || {
             let state = State(at.load_state());
