@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for protocol in protocols {
         let session = Session::start(protocol, placement)
             .with_context(|| format!("link by {}", protocol.name()))?;
-        let mut found = results.begin(protocol);
+        let mut found = results.begin(protocol)?;
         measure(session, share, &mut found)?;
         results.add(found);
     }

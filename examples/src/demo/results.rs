@@ -35,9 +35,12 @@ impl Results {
     }
 
     /// For the link that comes next.
-    pub(super) fn begin(&self, protocol: Protocol) -> LinkResults {
+    pub(super) fn begin(&self, protocol: Protocol) -> anyhow::Result<LinkResults> {
+        if !self.links.is_empty() && !self.json {
+            write("")?;
+        }
         let (link, ping, throughput) = (None, Vec::new(), Vec::new());
-        LinkResults { json: self.json, protocol, link, ping, throughput }
+        Ok(LinkResults { json: self.json, protocol, link, ping, throughput })
     }
 
     pub(super) fn add(&mut self, link: LinkResults) {
