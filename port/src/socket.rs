@@ -63,6 +63,14 @@ pub enum AddressError {
         /// What is there.
         why: &'static str,
     },
+    /// The system lets nobody listen there, or not us: no such directory, no permission.
+    #[error("cannot listen at socket address {address:?}: {why}")]
+    Refused {
+        /// The address.
+        address: String,
+        /// In the system's words.
+        why: String,
+    },
     /// A socket given to us is not of the kind that the protocol uses.
     #[error("socket is not of type {expected}")]
     WrongKind {
@@ -160,7 +168,7 @@ impl ListenSocket {
     ///
     /// # Errors
     /// [`AddressError::Taken`] when a server listens there or a file that is no socket is in the
-    /// way, and any other [`SocketError`].
+    /// way, [`AddressError::Refused`] when the system does not let us, and any other [`SocketError`].
     pub fn bind(
         address: &SocketAddress,
         kind: SocketKind,
@@ -225,7 +233,8 @@ fn bind_error(errno: Errno, address: &SocketAddress) -> SocketError {
     if errno == Errno::EADDRINUSE {
         return taken(address, "another server listens there");
     }
-    CallError::errno("bind")(errno).into()
+    let why = io::Error::from(errno).to_string();
+    AddressError::Refused { address: address.to_string(), why }.into()
 }
 
 fn taken(address: &SocketAddress, why: &'static str) -> SocketError {

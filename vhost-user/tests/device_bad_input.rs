@@ -39,7 +39,18 @@ fn socket_path_that_is_too_long_or_in_use_is_named() {
     let said = open_error(&format!("vhost:{},role=device", file.display()));
     assert!(said.ends_with("a file that is no socket is there"), "{said}");
     let said = open_error("vhost:/nowhere/at/all.sock,role=device");
-    assert_eq!(said, "bind failed: No such file or directory (os error 2)");
+    let why = "No such file or directory (os error 2)";
+    assert_eq!(said, format!("cannot listen at socket address \"/nowhere/at/all.sock\": {why}"));
+}
+
+#[test]
+fn socket_in_a_place_that_is_not_permitted_is_named() {
+    // Not even root may: "Operation not permitted", "Permission denied" or "Read-only file system".
+    let said = open_error("vhost:/sys/x.sock,role=device");
+    let why = said.strip_prefix("cannot listen at socket address \"/sys/x.sock\": ");
+    let why = why.unwrap_or_else(|| panic!("{said}"));
+    let known = ["Operation not permitted", "Permission denied", "Read-only file system"];
+    assert!(known.iter().any(|known| why.starts_with(known)), "{said}");
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //!
 //! What 22.11 does:
 //! * A device that listens takes no path that is there, and goes on without its socket.
-//! * A testpmd whose device connects to a driver that waits for it has its link up before its prompt,
-//!   and about one in fifty never comes to its prompt then. It is started again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +21,7 @@ use ringport_bench::interop::echo::{EchoPlan, echo, pump};
 use ringport_bench::interop::table::each_row;
 use ringport_bench::interop::{Killed, Outcome};
 use ringport_bench::peers::testpmd::{Mode, VhostArgs};
-use ringport_bench::peers::{PeerError, Testpmd, require_peer_with_hugepages};
+use ringport_bench::peers::{Testpmd, require_peer_with_hugepages};
 use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::driver::Link;
 use ringport_vhost_user::wire::feature;
@@ -103,20 +101,9 @@ impl Row {
     /// Starts both sides, checks what was agreed on, and has the device forward.
     fn join(&self, place: &Place) -> Outcome<(Killed, Served<Driver>, Link)> {
         let driver = self.driver(place);
-        let mut peer = self.start(place)?;
+        let mut peer = Killed(self.testpmd(place).start()?);
         let link = self.link(&mut peer, &driver)?;
         Ok((peer, driver, link))
-    }
-
-    /// Starts testpmd, again if it has got stuck.
-    fn start(&self, place: &Place) -> Outcome<Killed> {
-        for _ in 0..2 {
-            match self.testpmd(place).start() {
-                Err(PeerError::Silent { .. }) => println!("{self}: testpmd got stuck"),
-                started => return Ok(Killed(started?)),
-            }
-        }
-        Ok(Killed(self.testpmd(place).start()?))
     }
 
     /// The next link, on which the device forwards.
@@ -124,13 +111,8 @@ impl Row {
         let start = Instant::now();
         let link = loop {
             match driver.next() {
-                Event::LinkUp(mut link) => {
-                    // Not one of a testpmd that got stuck.
-                    if link.rx[0].rx_burst(0).is_ok() {
-                        break *link;
-                    }
-                }
-                Event::LinkDown(_) | Event::Refused(_) if start.elapsed() < PATIENCE => {
+                Event::LinkUp(link) => break *link,
+                Event::Refused(_) if start.elapsed() < PATIENCE => {
                     peer.process().check_running()?;
                 }
                 other => return Err(format!("no link: {other:?}").into()),

@@ -8,6 +8,10 @@ use crate::peers::{CommandGuard, PeerError};
 use std::time::Duration;
 
 const PROMPT: &str = "testpmd> ";
+/// How long to wait before a prompt is taken for one that was cut in two.
+const PROMPT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long after a prompt another one may follow.
+const PROMPT_FOLLOWS: Duration = Duration::from_millis(200);
 
 /// A running testpmd; it is stopped when dropped.
 #[derive(Debug)]
@@ -38,8 +42,28 @@ impl RunningTestpmd {
     /// # Errors
     /// When it gives up or does not; the end of its log is in the error.
     pub fn wait_ready(&mut self) -> Result<(), PeerError> {
-        let ready = if self.interactive { PROMPT } else { "nb forwarding ports=" };
-        self.process.wait_for_line(ready, DEADLINE)?;
+        if self.interactive {
+            return self.wait_prompt();
+        }
+        self.process.wait_for_line("nb forwarding ports=", DEADLINE)?;
+        Ok(())
+    }
+
+    /// Waits for the prompt. testpmd prints it letter by letter, and what its other threads log may
+    /// come in between: then an empty command makes another one.
+    fn wait_prompt(&mut self) -> Result<(), PeerError> {
+        use std::io::Write;
+        match self.process.wait_for_line(PROMPT, PROMPT_PATIENCE) {
+            Err(PeerError::Silent { .. }) => {}
+            other => return other.map(drop),
+        }
+        if let Some(stdin) = self.process.stdin() {
+            // Whether it is still there is seen by what it prints.
+            let _ = stdin.write_all(b"\n").and_then(|()| stdin.flush());
+        }
+        self.process.wait_for_line(PROMPT, DEADLINE)?;
+        // It may have been late only: then another one follows.
+        while self.process.wait_for_line(PROMPT, PROMPT_FOLLOWS).is_ok() {}
         Ok(())
     }
 
@@ -72,7 +96,7 @@ impl RunningTestpmd {
             self.process.check_running()?;
             return Err(PeerError::io(format!("sending `{command}`"), error));
         }
-        self.process.wait_for_line(PROMPT, DEADLINE)?;
+        self.wait_prompt()?;
         let log = self.process.log();
         Ok(log.get(before..).unwrap_or_default().to_owned())
     }
