@@ -241,7 +241,7 @@ fn device_restarts_under_traffic_and_each_link_works() {
             if row.device_listens {
                 std::fs::remove_file(&place.path)?;
             }
-            peer = row.start(&place)?;
+            peer = Killed(row.testpmd(&place).start()?);
             link = row.link(&mut peer, &driver)?;
         }
         echo(&mut link.rx, &mut link.tx, &row.plan())
