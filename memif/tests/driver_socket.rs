@@ -100,7 +100,7 @@ fn missing_directory_is_an_error_not_a_crash() {
     let address = ringport_memif::SocketAddress::Path(place.path.join("deeper.sock"));
     assert!(matches!(
         Listener::bind(&address, ListenerConfig::default()),
-        Err(ControlError::Io { .. })
+        Err(ControlError::Config(ConfigError::Address(AddressError::Refused { .. })))
     ));
 }
 
