@@ -109,7 +109,7 @@ impl Position {
     /// The state of a descriptor that is made available here.
     #[inline(always)]
     pub(crate) fn available(self, id: u16, len: u32, flags: u16) -> u64 {
-        let flags = flags | if self.wrap { AVAIL } else { USED };
+        let flags = flags | self.offered();
         u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
     }
 
