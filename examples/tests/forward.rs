@@ -160,13 +160,14 @@ fn packets_of_a_peer_that_leaves_at_once_are_forwarded() {
     let mut ends = Ends::new();
     let mut run = ends.forwarder(&[]);
     let (mut a, mut b) = ends.links();
-    let mut sent = 0;
-    send(&mut a, &mut sent, 20);
-    assert!(sent > 1);
+    // A server's link is up before its client's: only this shows that the forwarder has both.
+    exchange(&mut a, &mut b, 1);
+    let (mut sent, mut received) = (1, 1);
+    send(&mut a, &mut sent, 21);
+    assert!(sent > 2);
     drop(a);
     let elsewhere = server(&ends.path("elsewhere.sock"));
     std::mem::replace(&mut ends.a, elsewhere).close("that was all");
-    let mut received = 0;
     wait_for("packets", || {
         receive(&mut b, &mut received);
         (received == sent).then_some(())
