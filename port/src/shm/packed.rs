@@ -113,6 +113,16 @@ impl<'t> PackedView<'t> {
         self.entry(slot)[1].store(state.to_le(), Ordering::Release);
     }
 
+    /// Hints that `count` descriptors from `slot` on will be written soon, as far as the ring goes.
+    #[inline(always)]
+    pub fn prefetch_write(&self, slot: u16, count: u16) {
+        const PER_LINE: usize = 4;
+        let end = slot.saturating_add(count).min(self.slots);
+        for at in (slot..end).step_by(PER_LINE) {
+            crate::copy::prefetch_write(std::ptr::from_ref(self.entry(at)).cast());
+        }
+    }
+
     #[inline(always)]
     fn entry(&self, slot: u16) -> &'t [AtomicU64; 2] {
         let slot = if slot < self.slots { slot } else { 0 };

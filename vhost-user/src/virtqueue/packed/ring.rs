@@ -203,7 +203,13 @@ impl Layout for Ring {
             return Ok(0);
         }
         // Not beyond the ring, however the driver moves its flags meanwhile.
-        Ok(wanted.min(self.table.slots().into()))
+        let wanted = wanted.min(self.table.slots().into());
+        if self.ground.walker.access == Access::Write {
+            // What is filled is written to soon after it is read: each line is taken over once.
+            let count = u16::try_from(wanted).unwrap_or(u16::MAX);
+            self.table.view().prefetch_write(self.next.slot(), count);
+        }
+        Ok(wanted)
     }
 
     #[inline(always)]
