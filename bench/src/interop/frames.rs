@@ -13,8 +13,9 @@ pub fn fill(frame: &mut [u8], queue: usize, number: u64) {
     assert!(frame.len() >= FRAME_MIN, "{} bytes do not hold a number", frame.len());
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let queue = u16::try_from(queue).unwrap_or(u16::MAX);
-    frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
-    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+    // To the neighbour's address: where a switch is between two queues, it learns both.
+    frame[..6].copy_from_slice(&address(queue ^ 1));
+    frame[6..12].copy_from_slice(&address(queue));
     frame[12..14].copy_from_slice(&ETHER_TYPE);
     frame[14..16].copy_from_slice(&queue.to_be_bytes());
     frame[16..24].copy_from_slice(&number.to_be_bytes());
@@ -26,6 +27,11 @@ pub fn fill(frame: &mut [u8], queue: usize, number: u64) {
         state ^= state << 17;
         chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
     }
+}
+
+fn address(queue: u16) -> [u8; 6] {
+    let [high, low] = queue.to_be_bytes();
+    [2, 0, 0, 0, high, low]
 }
 
 /// Receives the frames of one queue and compares each with the one that is due.

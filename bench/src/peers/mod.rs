@@ -21,10 +21,12 @@
 
 mod command;
 mod lock;
+pub mod ovs;
 pub mod testpmd;
 
 pub use command::CommandGuard;
 pub use lock::PeerLock;
+pub use ovs::Ovs;
 pub use testpmd::Testpmd;
 
 use std::fmt::Display;
@@ -114,6 +116,16 @@ pub fn require_peer_with_hugepages(test: &str, name: &str, megabytes: u64) -> Op
         if free >= megabytes { Ok(program) } else { Err(short) }
     });
     require(test, name, found)
+}
+
+/// As [`require_peer`], for Open vSwitch with DPDK, which [`Ovs::start`] starts.
+///
+/// # Panics
+/// As [`require_peer`].
+#[must_use]
+pub fn require_ovs(test: &str) -> Option<Peer> {
+    let name = "Open vSwitch with DPDK";
+    require(test, name, ovs::missing().map_or_else(|| Ok(PathBuf::from(name)), Err))
 }
 
 fn require(test: &str, name: &str, found: Result<PathBuf, String>) -> Option<Peer> {

@@ -95,8 +95,12 @@ impl Transport {
             (Self::VhostUser(_), End::Listener) => {
                 format!("vhost:{socket},role=device,queues={queues}")
             }
-            (Self::VhostUser(_), End::Connector) => {
-                format!("vhost:{socket},role=driver,queues={queues}")
+            (Self::VhostUser(path), End::Connector) => {
+                let packed = if path.is_packed() { "on" } else { "off" };
+                format!(
+                    "vhost:{socket},role=driver,socket=connect,queues={queues},packed={packed},\
+                     ring-size=1024"
+                )
             }
         }
     }

@@ -26,6 +26,13 @@ pub(super) fn all() -> Vec<Case> {
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| bare_driver(format, way)));
     }
+    for way in Way::ALL {
+        cases.extend(FORMATS.map(|format| our_driver(format, way)));
+    }
+    cases.extend(FORMATS.map(our_driver_cycles));
+    for way in Way::ALL {
+        cases.extend(FORMATS.map(|format| ours_on_both_sides(format, way)));
+    }
     cases.extend(FORMATS.map(forwarding));
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| queue_pairs(format, way)));
@@ -80,6 +87,47 @@ fn bare_driver((format, path): (&str, DataPath), way: Way) -> Case {
         Entry::Bound("bound", Shape::memif(64)),
     ];
     Case::new(format!("vhost-user-64B-{format}-{name}-bare-driver"), Unit::Mpps, entries)
+}
+
+/// Our driver with DPDK's device, beside DPDK's driver with it.
+fn our_driver((format, path): (&str, DataPath), way: Way) -> Case {
+    let entries = vec![
+        Entry::Link("ours", driver_of_ours(path, way)),
+        Entry::Link("dpdk", dpdk(path, way)),
+        Entry::Bound("bound", Shape::memif(64)),
+    ];
+    let name = Transport::VhostUser(path).way_name(way);
+    Case::new(format!("vhost-user-64B-{format}-{name}-our-driver"), Unit::Mpps, entries)
+}
+
+/// Cycles that the driver spends on a packet that the device sent.
+fn our_driver_cycles((format, path): (&str, DataPath)) -> Case {
+    let way = Way::ToConnector;
+    let entries = vec![
+        Entry::Link("ours", driver_of_ours(path, way).cycles()),
+        Entry::Link("dpdk", dpdk(path, way).cycles()),
+    ];
+    let name = Transport::VhostUser(path).way_name(way);
+    Case::new(format!("vhost-user-64B-{format}-{name}-our-driver-cycles"), Unit::Mpps, entries)
+}
+
+fn driver_of_ours(path: DataPath, way: Way) -> Link {
+    let (sender, receiver) = match way {
+        Way::ToListener => (Side::Ours, Side::Dpdk),
+        Way::ToConnector => (Side::Dpdk, Side::Ours),
+    };
+    Link::new(Transport::VhostUser(path), way, sender, receiver)
+}
+
+/// Our driver with our device, beside DPDK's two.
+fn ours_on_both_sides((format, path): (&str, DataPath), way: Way) -> Case {
+    let entries = vec![
+        Entry::Link("ours", Link::new(Transport::VhostUser(path), way, Side::Ours, Side::Ours)),
+        Entry::Link("dpdk", dpdk(path, way)),
+        Entry::Bound("bound", Shape::memif(64)),
+    ];
+    let name = Transport::VhostUser(path).way_name(way);
+    Case::new(format!("vhost-user-64B-{format}-{name}-both"), Unit::Mpps, entries)
 }
 
 /// From memif to vhost-user.
