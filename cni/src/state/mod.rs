@@ -10,7 +10,7 @@ mod files;
 mod old;
 mod store;
 
-pub use files::{remove_directory, remove_file, write_atomically};
+pub use files::{Pinned, remove_directory, remove_file, write_atomically};
 pub use old::{OldOvsRecord, OldRecord};
 pub use store::{Exclusive, Store};
 
