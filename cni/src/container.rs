@@ -1,6 +1,6 @@
 //! What a container finds in its directory.
 
-use crate::conf::{Engine, IfType, MemifMode, MemifRole, NetConf, NetType};
+use crate::conf::{IfType, MemifMode, MemifRole, NetConf, NetType};
 use crate::error::CniError;
 use crate::plan::{Access, Plan};
 use crate::result::CniResult;
@@ -99,15 +99,9 @@ pub fn share_socket(path: &Path, access: Access) -> Result<(), CniError> {
 ///
 /// # Errors
 /// Code 5.
-pub fn write_data(
-    path: &Path,
-    conf: &NetConf,
-    plan: &Plan,
-    result: &CniResult,
-) -> Result<(), CniError> {
+pub fn write_data(path: &Path, data: &Value) -> Result<(), CniError> {
     let pinned = Pinned::new(path).map_err(|e| CniError::io("write", path, &e))?;
-    let data = data(conf, plan, result).to_string();
-    let written = write_atomically(pinned.path(), data.as_bytes(), DATA_MODE);
+    let written = write_atomically(pinned.path(), data.to_string().as_bytes(), DATA_MODE);
     written.map_err(|e| CniError { msg: format!("cannot write {}", path.display()), ..e })
 }
 
@@ -115,26 +109,23 @@ pub fn write_data(
 #[must_use]
 pub fn data(conf: &NetConf, plan: &Plan, result: &CniResult) -> Value {
     let side = &conf.container;
-    let engine = side.engine.map_or("", |engine| match engine {
-        Engine::Vpp => "vpp",
-        Engine::Ovs => "ovs-dpdk",
-    });
     let net_type = match side.net_type {
         NetType::Unset => NetType::Interface,
         given => given,
     };
+    let mut config = Map::new();
+    // As everywhere in the data, what is not said is not there.
+    config.extend(side.engine.map(|engine| ("engine".to_owned(), word(&engine))));
+    config.insert("iftype".to_owned(), word(&side.iftype.unwrap_or(plan.iftype)));
+    config.insert("netType".to_owned(), word(&net_type));
+    config.insert("memif".to_owned(), memif(conf, plan));
+    config.insert("vhost".to_owned(), vhost(conf, plan));
+    config.insert("bridge".to_owned(), bridge(conf));
     json!({
         "containerId": plan.owner.container_id,
         "ifName": plan.owner.if_name,
         "name": plan.owner.network,
-        "config": {
-            "engine": engine,
-            "iftype": word(&side.iftype.unwrap_or(plan.iftype)),
-            "netType": word(&net_type),
-            "memif": memif(conf, plan),
-            "vhost": vhost(conf, plan),
-            "bridge": bridge(conf),
-        },
+        "config": config,
         "ipResult": result.to_json(CniVersion::NEWEST),
     })
 }
