@@ -6,6 +6,8 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::apiserver::{FakeApiServer, Fault, POD, TOKEN, UID, User, pod};
@@ -51,7 +53,7 @@ impl Cluster {
         self
     }
 
-    fn as_user(mut self, user: User) -> Self {
+    fn with_user(mut self, user: User) -> Self {
         self.runtime.conf["kubeconfig"] = json!(self.api.kubeconfig(user));
         self
     }
@@ -207,6 +209,7 @@ fn failed_add_has_its_code_and_leaves_nothing() {
         ("GET", Fault::Closed, 11, "try again later"),
         ("GET", Fault::Silence, 11, "in time"),
         ("GET", Fault::Drip, 11, "in time"),
+        ("GET", Fault::DripHeader, 11, "in time"),
         ("GET", Fault::Endless, 11, "too large"),
         ("PUT", Fault::Status(401), 104, "renew"),
         ("PUT", Fault::Status(403), 104, "role needs"),
@@ -369,7 +372,7 @@ fn add_that_is_killed_after_it_wrote_leaves_nothing_after_del() {
 #[test]
 fn every_kind_of_credentials_is_taken_and_wrong_ones_are_told() {
     for user in [User::TokenFile, User::Certificate, User::CertificateFiles, User::Insecure] {
-        let cluster = Cluster::start("every_kind_of_credentials").as_user(user);
+        let cluster = Cluster::start("every_kind_of_credentials").with_user(user);
         cluster.runtime.call("ADD").ok();
         assert_eq!(cluster.list().len(), 1, "{user:?}");
         cluster.runtime.call("DEL").ok();
@@ -380,7 +383,7 @@ fn every_kind_of_credentials_is_taken_and_wrong_ones_are_told() {
         (User::Nobody, 104, "renew"),
         (User::OtherAuthority, 7, "certificate-authority"),
     ] {
-        let cluster = Cluster::start("wrong_credentials").as_user(user);
+        let cluster = Cluster::start("wrong_credentials").with_user(user);
         let answer = cluster.runtime.call("ADD");
         assert_eq!(answer.code(), code, "{user:?} {answer:?}");
         assert!(answer.stdout.contains(word), "{user:?} {answer:?}");
@@ -400,6 +403,8 @@ fn kubeconfig_that_cannot_be_used_is_code_7_and_says_why() {
         (String::new(), "no context"),
         ("a: [\n".to_owned() + TOKEN, "no YAML"),
         ("x".repeat(2 << 20), "too large"),
+        ("- ".repeat(400_000), "too many levels"),
+        (format!("a: &a [x]\nb: [*a, *a]\n{good}"), "aliases"),
         (swap("current-context: cni-context", "current-context: other"), "no context"),
         (swap("https:", "http:"), "https://HOST"),
         (swap("https://", &format!("https://{TOKEN}@")), "https://HOST"),
@@ -582,6 +587,46 @@ fn device_info_without_a_pod_has_the_hosts_path_and_goes_with_del_and_failed_add
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Before TLS there is no fake: something that accepts connections, and says a byte now and then.
+#[test]
+fn server_that_never_comes_to_the_point_of_tls_is_code_11_within_the_time() {
+    for record in [&[][..], &[0x16, 0x03, 0x03, 0x3f, 0xff]] {
+        let cluster = Cluster::start("server_that_never_comes").with_timeout(500);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let good = std::fs::read_to_string(cluster.api.kubeconfig(User::Token)).unwrap();
+        let server = good.lines().find(|line| line.contains("server:")).unwrap();
+        let text = good.replace(server, &format!("    server: https://127.0.0.1:{port}"));
+        let path = cluster.lab.path().join("silent.kubeconfig");
+        std::fs::write(&path, text).unwrap();
+        let speaker = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut said = stream.write_all(record);
+            while said.is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+                said = if record.is_empty() { ended(&stream) } else { stream.write_all(&[0]) };
+            }
+        });
+        let mut conf = cluster.runtime.conf.clone();
+        conf["kubeconfig"] = json!(path);
+        let begin = Instant::now();
+        let answer = cluster.runtime.call_with("ADD", &conf);
+        assert_eq!(answer.code(), 11, "{answer:?}");
+        assert!(begin.elapsed() < DEADLINE);
+        speaker.join().unwrap();
+        cluster.nothing_left();
+    }
+}
+
+/// An error once the other end has gone.
+fn ended(stream: &TcpStream) -> std::io::Result<()> {
+    let mut hello = [0; 4096];
+    match (&*stream).read(&mut hello)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 #[test]

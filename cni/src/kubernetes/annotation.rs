@@ -147,6 +147,51 @@ mod tests {
         assert!(back.without(&owner("c", "net1")).is_empty());
     }
 
+    /// As releases of the time of CNI 0.4.0 wrote it: an address says its family.
+    const OF_THE_ORIGINAL: &str = r#"[{
+    "containerId": "0958c8871b32c2a5e7b6",
+    "ifName": "net1",
+    "name": "ovs-net",
+    "config": {
+        "iftype": "vhostuser",
+        "netType": "interface",
+        "memif": {},
+        "vhost": {
+            "mode": "client",
+            "socketfile": "0958c8871b32-net1"
+        },
+        "bridge": {}
+    },
+    "ipResult": {
+        "interfaces": [
+            {
+                "name": "net1",
+                "sandbox": "/proc/7/ns/net"
+            }
+        ],
+        "ips": [
+            {
+                "version": "4",
+                "address": "10.56.217.131/24"
+            }
+        ],
+        "dns": {}
+    }
+}]"#;
+
+    #[test]
+    fn entry_that_the_original_wrote_is_kept_beside_ours_and_looks_as_ours_would() {
+        let data: Value = serde_json::from_str(OF_THE_ORIGINAL).unwrap();
+        assert_eq!(format!("[{}]", entry(&data[0])), OF_THE_ORIGINAL);
+        let ours = entry(&of("c", "net2"));
+        let both = Entries::read(OF_THE_ORIGINAL).unwrap().without_interface("net2");
+        let expected = format!("{},{ours}]", OF_THE_ORIGINAL.trim_end_matches(']'));
+        assert_eq!(both.text(Some(&ours)), expected);
+        let mut owner = owner("0958c8871b32c2a5e7b6", "net1");
+        owner.network = "ovs-net".to_owned();
+        assert!(both.without(&owner).is_empty());
+    }
+
     #[test]
     fn characters_that_go_escapes_are_escaped() {
         assert_eq!(entry(&json!("<&>\u{2028}")), r#""\u003c\u0026\u003e\u2028""#);

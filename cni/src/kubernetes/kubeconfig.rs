@@ -22,10 +22,13 @@ use std::path::Path;
 use std::sync::Arc;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
-use yaml_rust2::{Yaml, YamlLoader};
+use yaml_rust2::parser::Parser;
+use yaml_rust2::{Event, Yaml, YamlLoader};
 
 /// Most bytes of a kubeconfig, and of each file that it names.
 const FILE_MAX: u64 = 1 << 20;
+/// Most levels of lists and mappings in each other.
+const DEPTH_MAX: usize = 16;
 /// What a cluster may not say: it changes who is asked.
 const REFUSED_OF_CLUSTER: &[&str] = &["proxy-url", "tls-server-name"];
 /// What a user may not say: it changes as whom we ask.
@@ -64,6 +67,9 @@ impl Reader<'_> {
         }
         let text = self.file(self.path, "it")?;
         let text = String::from_utf8(text).map_err(|_| self.refused("it is no text"))?;
+        if !is_simple(&text) {
+            return Err(self.refused("it has aliases, or too many levels"));
+        }
         let documents = YamlLoader::load_from_str(&text).map_err(|e| {
             let (line, column) = (e.marker().line(), e.marker().col());
             self.refused(&format!("it is no YAML: line {line}, column {column}"))
@@ -213,6 +219,25 @@ impl Reader<'_> {
 
     fn refused(&self, reason: &str) -> CniError {
         CniError::refused("kubeconfig", self.path.display(), reason)
+    }
+}
+
+/// Whether a text has neither aliases, which can make much of little, nor levels that a kubeconfig does
+/// not have. What is no YAML is the loader's matter.
+fn is_simple(text: &str) -> bool {
+    let mut parser = Parser::new_from_str(text);
+    let mut depth = 0_usize;
+    loop {
+        match parser.next_token() {
+            Ok((Event::Alias(..), _)) => return false,
+            Ok((Event::SequenceStart(..) | Event::MappingStart(..), _)) => depth += 1,
+            Ok((Event::SequenceEnd | Event::MappingEnd, _)) => depth = depth.saturating_sub(1),
+            Ok((Event::StreamEnd, _)) | Err(_) => return true,
+            Ok(_) => {}
+        }
+        if depth > DEPTH_MAX {
+            return false;
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     DoneInSilence,
     /// The answer comes a byte at a time, without end.
     Drip,
+    /// The same with the header of the answer.
+    DripHeader,
     /// The answer comes as fast as it can, without end.
     Endless,
     /// The connection is closed.
@@ -310,9 +312,12 @@ fn serve(mut stream: Stream, state: &Mutex<State>) -> std::io::Result<()> {
                 lock(state).done(&asked, None);
                 return wait_for_end(stream, state);
             }
-            Some(Fault::Drip) => return pour(stream, state, b" ", Duration::from_millis(20)),
+            Some(Fault::Drip) => return pour(stream, state, HEADER, b" ", DRIP),
+            Some(Fault::DripHeader) => {
+                return pour(stream, state, b"HTTP/1.1 200 OK\r\nX: ", b"x", DRIP);
+            }
             Some(Fault::Endless) => {
-                return pour(stream, state, &[b' '; 1 << 14], Duration::ZERO);
+                return pour(stream, state, HEADER, &[b' '; 1 << 14], Duration::ZERO);
             }
         }
     }
@@ -354,13 +359,19 @@ fn status(message: &str) -> Value {
     json!({"kind": "Status", "status": "Failure", "message": message})
 }
 
+/// Header of an answer that ends with the connection.
+const HEADER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
+/// Time between two bytes of a slow answer.
+const DRIP: Duration = Duration::from_millis(20);
+
 fn pour(
     mut stream: Stream,
     state: &Mutex<State>,
+    first: &[u8],
     bytes: &[u8],
     pause: Duration,
 ) -> std::io::Result<()> {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")?;
+    stream.write_all(first)?;
     while !lock(state).stopped {
         stream.write_all(bytes)?;
         stream.flush()?;
