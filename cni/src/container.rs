@@ -1,10 +1,10 @@
 //! What a container finds in its directory.
 
-use crate::conf::{Engine, IfType, MemifMode, MemifRole, NetConf, NetType};
+use crate::conf::{IfType, MemifMode, MemifRole, NetConf, NetType};
 use crate::error::CniError;
 use crate::plan::{Access, Plan};
 use crate::result::CniResult;
-use crate::state::write_atomically;
+use crate::state::{Pinned, write_atomically};
 use crate::version::CniVersion;
 use nix::fcntl::OFlag;
 use serde::Serialize;
@@ -34,7 +34,11 @@ pub fn make_directory(path: &Path, access: Access) -> Result<(), CniError> {
         // Whoever may use the socket may enter the directory.
         let mode = access.mode.map_or(DIRECTORY_MODE, |mode| mode | ((mode & 0o444) >> 2));
         match DirBuilder::new().mode(mode).create(path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if !path.symlink_metadata()?.is_dir() {
+                    return Err(io::Error::other("something else is in its place"));
+                }
+            }
             other => {
                 other?;
                 // The process's mask has no say.
@@ -57,7 +61,7 @@ pub fn move_socket(from: &Path, to: &Path, access: Access) -> Result<(), CniErro
         if let Some(mode) = access.mode {
             fs::set_permissions(from, Permissions::from_mode(mode))?;
         }
-        fs::rename(from, to)
+        fs::rename(from, Pinned::new(to)?.path())
     };
     moved().map_err(|e| {
         let what = format!("move the socket to {} from", to.display());
@@ -73,7 +77,8 @@ pub fn move_socket(from: &Path, to: &Path, access: Access) -> Result<(), CniErro
 pub fn share_socket(path: &Path, access: Access) -> Result<(), CniError> {
     let shared = || -> io::Result<()> {
         let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
-        let socket = File::options().read(true).custom_flags(flags).open(path)?;
+        let pinned = Pinned::new(path)?;
+        let socket = File::options().read(true).custom_flags(flags).open(pinned.path())?;
         if !socket.metadata()?.file_type().is_socket() {
             return Err(io::Error::other("it is no socket"));
         }
@@ -94,39 +99,33 @@ pub fn share_socket(path: &Path, access: Access) -> Result<(), CniError> {
 ///
 /// # Errors
 /// Code 5.
-pub fn write_data(
-    path: &Path,
-    conf: &NetConf,
-    plan: &Plan,
-    result: &CniResult,
-) -> Result<(), CniError> {
-    write_atomically(path, data(conf, plan, result).to_string().as_bytes(), DATA_MODE)
+pub fn write_data(path: &Path, data: &Value) -> Result<(), CniError> {
+    let pinned = Pinned::new(path).map_err(|e| CniError::io("write", path, &e))?;
+    let written = write_atomically(pinned.path(), data.to_string().as_bytes(), DATA_MODE);
+    written.map_err(|e| CniError { msg: format!("cannot write {}", path.display()), ..e })
 }
 
 /// The data: the container's end in the words of the configuration, and the result.
 #[must_use]
 pub fn data(conf: &NetConf, plan: &Plan, result: &CniResult) -> Value {
     let side = &conf.container;
-    let engine = side.engine.map_or("", |engine| match engine {
-        Engine::Vpp => "vpp",
-        Engine::Ovs => "ovs-dpdk",
-    });
     let net_type = match side.net_type {
         NetType::Unset => NetType::Interface,
         given => given,
     };
+    let mut config = Map::new();
+    // As everywhere in the data, what is not said is not there.
+    config.extend(side.engine.map(|engine| ("engine".to_owned(), word(&engine))));
+    config.insert("iftype".to_owned(), word(&side.iftype.unwrap_or(plan.iftype)));
+    config.insert("netType".to_owned(), word(&net_type));
+    config.insert("memif".to_owned(), memif(conf, plan));
+    config.insert("vhost".to_owned(), vhost(conf, plan));
+    config.insert("bridge".to_owned(), bridge(conf));
     json!({
         "containerId": plan.owner.container_id,
         "ifName": plan.owner.if_name,
         "name": plan.owner.network,
-        "config": {
-            "engine": engine,
-            "iftype": word(&side.iftype.unwrap_or(plan.iftype)),
-            "netType": word(&net_type),
-            "memif": memif(conf, plan),
-            "vhost": vhost(conf, plan),
-            "bridge": bridge(conf),
-        },
+        "config": config,
         "ipResult": result.to_json(CniVersion::NEWEST),
     })
 }

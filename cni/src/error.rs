@@ -33,6 +33,8 @@ pub mod code {
     pub const CHECK_FAILED: u32 = 102;
     /// The IPAM delegate failed without an error of its own.
     pub const IPAM: u32 = 103;
+    /// The API server of Kubernetes refused, or the pod's annotations leave no way.
+    pub const KUBERNETES: u32 = 104;
 }
 
 /// Why a call failed, in the terms of the specification.

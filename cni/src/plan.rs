@@ -42,6 +42,8 @@ pub struct Plan {
     pub socket: PathBuf,
     /// Network namespace of an abstract socket.
     pub netns: Option<String>,
+    /// File for a description of the device, if the runtime wants one.
+    pub device_info: Option<PathBuf>,
     /// Who may use both.
     pub access: Access,
     /// Name of the port on the vswitch.
@@ -97,6 +99,7 @@ impl Plan {
             dir,
             socket,
             netns: is_abstract(conf).then(|| env.netns.clone()),
+            device_info: paths::device_info(conf)?,
             access: check::access(host)?,
             port,
             bridge: bridge(host, engine),
@@ -141,6 +144,12 @@ pub fn vpp_api(conf: &NetConf) -> &Path {
 #[must_use]
 pub fn vpp_timeout(conf: &NetConf) -> Duration {
     conf.vpp.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
+}
+
+/// How long the API server of Kubernetes may take.
+#[must_use]
+pub fn kubernetes_timeout(conf: &NetConf) -> Duration {
+    conf.kubernetes.timeout_ms.map_or(TIMEOUT, Duration::from_millis)
 }
 
 /// The file that tells the application in the container about its interface.

@@ -72,7 +72,7 @@ fn container_data_has_the_opposite_mode_and_the_addresses() {
     assert_eq!(
         data["config"],
         json!({
-            "engine": "", "iftype": "vhostuser", "netType": "interface", "memif": {},
+            "iftype": "vhostuser", "netType": "interface", "memif": {},
             "vhost": {"mode": "server", "socketfile": "0123456789ab-net1"}, "bridge": {}
         })
     );

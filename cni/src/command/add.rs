@@ -1,11 +1,13 @@
-//! ADD: intent, vswitch, addresses, container data, result; or nothing.
+//! ADD: intent, vswitch, addresses, container data, annotations, result; or nothing.
 
 use super::Call;
-use super::undo::{Means, clear_way, undo};
+use super::undo::{API_TIME, Means, clear_way, undo};
 use crate::container;
+use crate::device_info;
 use crate::engines::{self, Vswitch};
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
+use crate::kubernetes::{Budget, Visit};
 use crate::plan::{Plan, data_file_name};
 use crate::result::{CniResult, Interface};
 use crate::state::{Exclusive, Phase, Record, Step, Store};
@@ -18,28 +20,40 @@ pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
     let vswitch = engines::of(call.conf(), plan.engine)?;
     let previous = previous_result(call)?;
     let ipam = call.ipam().map(|name| Ipam::new(call, name)).transpose()?;
+    let pod = Visit::begin(call.conf(), &call.env, &plan)?;
     let store = Store::open(&call.data_dir(), Exclusive::No)?;
-    let means = Means { store: &store, path: &call.env.path, conf: call.conf() };
+    let api = Budget::new(API_TIME);
+    let means = Means { store: &store, path: &call.env.path, conf: call.conf(), api: &api };
     clear_way(&plan.owner, means)?;
 
-    let mut record =
-        Record::intent(plan.owner.clone(), steps(call, &plan, &*vswitch, ipam.as_ref()));
+    let mut making = Making { call, plan: &plan, vswitch: &*vswitch, ipam, pod };
+    let mut record = Record::intent(plan.owner.clone(), making.steps());
     store.put(&record)?;
-    let made = make(call, &plan, &*vswitch, ipam.as_ref(), previous).and_then(|result| {
+    let made = making.make(previous).and_then(|result| {
         record.phase = Phase::Ready;
         record.result = Some(result.clone());
         store.put(&record)?;
         Ok(result)
     });
-    made.inspect_err(|_| {
-        if let Some(ipam) = &ipam {
-            ipam.give_back(call, &mut record);
-        }
+    made.map_err(|error| {
+        making.give_back(&mut record);
         // The caller hears of what failed first; what could not be undone stays in the record.
-        if let Err(error) = undo(record, means) {
-            tracing::error!(%error, "a failed ADD left something for DEL or GC");
+        match undo(record, means) {
+            Ok(()) => error,
+            Err(left) => {
+                tracing::error!(error = %left, "a failed ADD left something for DEL or GC");
+                to_be_cleaned_up(error)
+            }
         }
     })
+}
+
+/// Code 3 tells a runtime that it need not call DEL. When something is left, it must.
+fn to_be_cleaned_up(error: CniError) -> CniError {
+    match error.code {
+        code::UNKNOWN_CONTAINER => CniError { code: code::KUBERNETES, ..error },
+        _ => error,
+    }
 }
 
 /// A delegate, and the configuration that it gets.
@@ -84,50 +98,77 @@ fn previous_result(call: &Call) -> Result<CniResult, CniError> {
     previous.map_or_else(|| Ok(CniResult::default()), |it| CniResult::from_json(&Value::Object(it)))
 }
 
-fn steps(call: &Call, plan: &Plan, vswitch: &dyn Vswitch, ipam: Option<&Ipam>) -> Vec<Step> {
-    let mut steps = vec![Step::Directory { path: plan.dir.clone() }];
-    if plan.netns.is_none() {
-        steps.push(Step::File { path: plan.socket.clone() });
+/// All that takes part in an ADD.
+struct Making<'a> {
+    call: &'a Call,
+    plan: &'a Plan,
+    vswitch: &'a dyn Vswitch,
+    ipam: Option<Ipam>,
+    pod: Option<Visit>,
+}
+
+impl Making<'_> {
+    fn steps(&self) -> Vec<Step> {
+        let (call, plan) = (self.call, self.plan);
+        let mut steps = vec![Step::Directory { path: plan.dir.clone() }];
+        if plan.netns.is_none() {
+            steps.push(Step::File { path: plan.socket.clone() });
+        }
+        steps.push(self.vswitch.step(plan));
+        if let Some(ipam) = &self.ipam {
+            steps.push(Step::Ipam {
+                plugin: ipam.name.clone(),
+                config: ipam.config.clone(),
+                netns: call.env.netns.clone(),
+                args: call.env.args.clone(),
+            });
+        }
+        steps.push(Step::File { path: data_file(plan) });
+        steps.extend(plan.device_info.clone().map(|path| Step::DeviceInfo { path }));
+        steps.extend(self.pod.as_ref().map(Visit::step));
+        steps
     }
-    steps.push(vswitch.step(plan));
-    if let Some(ipam) = ipam {
-        steps.push(Step::Ipam {
-            plugin: ipam.name.clone(),
-            config: ipam.config.clone(),
-            netns: call.env.netns.clone(),
-            args: call.env.args.clone(),
-        });
+
+    fn make(&mut self, previous: CniResult) -> Result<CniResult, CniError> {
+        let (call, plan) = (self.call, self.plan);
+        container::make_directory(&plan.dir, plan.access)?;
+        self.vswitch.add(plan)?;
+        let mut result = previous;
+        let interface = add_interfaces(&mut result, call, plan);
+        let mut own = CniResult::default();
+        own.interfaces.clone_from(&result.interfaces);
+        if let Some(ipam) = &self.ipam {
+            let addresses = ipam.take(call, plan)?;
+            own.add_addresses(addresses.clone(), interface);
+            self.vswitch.address(plan, &own)?;
+            result.add_addresses(addresses, interface);
+        }
+        let data = container::data(call.conf(), plan, &own);
+        container::write_data(&data_file(plan), &data)?;
+        if let Some(path) = &plan.device_info {
+            let mapped_dir = self.pod.as_ref().map(Visit::mapped_dir);
+            device_info::write(path, &device_info::describe(&data, plan, mapped_dir))?;
+        }
+        if let Some(pod) = &mut self.pod {
+            pod.annotate(&data)?;
+        }
+        Ok(result)
     }
-    steps.push(Step::File { path: data_file(plan) });
-    steps
+
+    /// Does right away what of undoing needs the configuration, and leaves out what was not begun.
+    fn give_back(&self, record: &mut Record) {
+        if let Some(ipam) = &self.ipam {
+            ipam.give_back(self.call, record);
+        }
+        if !self.pod.as_ref().is_some_and(Visit::may_have_written) {
+            record.steps.retain(|step| !matches!(step, Step::PodAnnotation { .. }));
+        }
+    }
 }
 
 /// The file with the container's data.
 pub(super) fn data_file(plan: &Plan) -> PathBuf {
     plan.dir.join(data_file_name(&plan.owner.container_id, &plan.owner.if_name))
-}
-
-fn make(
-    call: &Call,
-    plan: &Plan,
-    vswitch: &dyn Vswitch,
-    ipam: Option<&Ipam>,
-    previous: CniResult,
-) -> Result<CniResult, CniError> {
-    container::make_directory(&plan.dir, plan.access)?;
-    vswitch.add(plan)?;
-    let mut result = previous;
-    let interface = add_interfaces(&mut result, call, plan);
-    let mut own = CniResult::default();
-    own.interfaces.clone_from(&result.interfaces);
-    if let Some(ipam) = ipam {
-        let addresses = ipam.take(call, plan)?;
-        own.add_addresses(addresses.clone(), interface);
-        vswitch.address(plan, &own)?;
-        result.add_addresses(addresses, interface);
-    }
-    container::write_data(&data_file(plan), call.conf(), plan, &own)?;
-    Ok(result)
 }
 
 /// Adds the two ends; returns the number of the container's.

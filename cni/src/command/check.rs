@@ -26,7 +26,7 @@ pub(super) fn check(call: &Call) -> Result<(), CniError> {
     }
     let previous = previous(call)?;
     found.extend(result_differences(&previous, &record));
-    found.extend(file_differences(&plan));
+    found.extend(file_differences(&plan, &record));
     let told = record.result.clone().unwrap_or_default();
     found.extend(engines::of(call.conf(), plan.engine)?.differences(&plan, &told)?);
     if !found.is_empty() {
@@ -63,11 +63,17 @@ fn result_differences(previous: &CniResult, record: &Record) -> Vec<String> {
     found
 }
 
-fn file_differences(plan: &Plan) -> Vec<String> {
+/// The pod's annotations are not looked at: they repeat the file, anybody who may edit the pod may change
+/// them, and an API server that is down does not make an attachment worse.
+fn file_differences(plan: &Plan, record: &Record) -> Vec<String> {
     let mut needed = vec![plan.dir.clone(), data_file(plan)];
     if plan.host_mode == Mode::Server && plan.netns.is_none() {
         needed.push(plan.socket.clone());
     }
+    needed.extend(record.steps.iter().filter_map(|step| match step {
+        Step::DeviceInfo { path } => Some(path.clone()),
+        _ => None,
+    }));
     let missing = needed.iter().filter(|path| path.symlink_metadata().is_err());
     missing.map(|path| format!("{} is not there", path.display())).collect()
 }

@@ -1,16 +1,18 @@
 //! DEL: whatever the record names goes. Nothing there is success.
 
 use super::Call;
-use super::undo::{Means, undo};
+use super::undo::{API_TIME, Means, undo};
 use crate::engines;
 use crate::error::CniError;
 use crate::ipam::{Attachment, Delegate};
+use crate::kubernetes::Budget;
 use crate::state::{Exclusive, OldRecord, Owner, Store};
 
 pub(super) fn del(call: &Call) -> Result<(), CniError> {
     let owner = Owner::new(&call.conf().name, &call.env.container_id, &call.env.if_name);
     let store = Store::open(&call.data_dir(), Exclusive::No)?;
-    let means = Means { store: &store, path: &call.env.path, conf: call.conf() };
+    let api = Budget::new(API_TIME);
+    let means = Means { store: &store, path: &call.env.path, conf: call.conf(), api: &api };
     match store.get(&owner)? {
         Some(record) => undo(record, means),
         None => {

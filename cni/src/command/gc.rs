@@ -1,11 +1,12 @@
 //! GC: whatever the runtime does not name goes, here, on the vswitch, and at the delegate.
 
 use super::Call;
-use super::undo::{Means, undo};
+use super::undo::{API_TIME_OF_ALL, Means, undo};
 use crate::conf::{Attachment, NetConf};
 use crate::engines;
 use crate::error::CniError;
 use crate::ipam::Delegate;
+use crate::kubernetes::Budget;
 use crate::state::{Exclusive, Owner, Store};
 use crate::version::CniVersion;
 
@@ -16,7 +17,8 @@ pub(super) fn gc(call: &Call) -> Result<(), CniError> {
         return Err(CniError::refused("cni.dev/valid-attachments", "", reason));
     };
     let store = Store::open(&call.data_dir(), Exclusive::Yes)?;
-    let means = Means { store: &store, path: &call.env.path, conf };
+    let api = Budget::new(API_TIME_OF_ALL);
+    let means = Means { store: &store, path: &call.env.path, conf, api: &api };
     let names = |owner: &Owner| valid.iter().any(|it| it.is(owner));
     let mut errors = Vec::new();
     for owner in store.owners(&conf.name)?.into_iter().filter(|owner| !names(owner)) {

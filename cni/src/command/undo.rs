@@ -1,11 +1,19 @@
 //! Taking away what a record names.
 
 use crate::conf::NetConf;
+use crate::device_info;
 use crate::engines;
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
+use crate::kubernetes::{self, Budget};
 use crate::state::{Owner, Phase, Record, Step, Store, remove_directory, remove_file};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an API server may take when something is undone for one attachment.
+pub(super) const API_TIME: Duration = Duration::from_secs(2);
+/// The same for all attachments that GC collects.
+pub(super) const API_TIME_OF_ALL: Duration = Duration::from_secs(10);
 
 /// What undoing needs besides the record.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +24,8 @@ pub(super) struct Means<'a> {
     pub(super) path: &'a [PathBuf],
     /// How long vswitches may take.
     pub(super) conf: &'a NetConf,
+    /// How long API servers may take.
+    pub(super) api: &'a Budget,
 }
 
 /// Undoes all steps, the last one first, whatever becomes of the others. The record goes when nothing
@@ -46,6 +56,18 @@ fn undo_step(step: &Step, owner: &Owner, means: Means<'_>) -> Result<(), CniErro
         Step::Ipam { plugin, config, netns, args } => {
             let whose = Attachment { owner, netns, args };
             Delegate::find(plugin, means.path)?.del(whose, config)
+        }
+        Step::DeviceInfo { path } => device_info::remove(path),
+        Step::PodAnnotation { kubeconfig, pod, mapped_dir } => {
+            let remove =
+                |deadline| kubernetes::remove(kubeconfig, pod, mapped_dir, owner, deadline);
+            // Nothing depends on it: the next ADD of the interface replaces what stays.
+            match means.api.spend(remove) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::warn!(%pod, %error, "the pod's annotations stay"),
+                None => tracing::warn!(%pod, "the pod's annotations stay: no time is left"),
+            }
+            Ok(())
         }
     }
 }

@@ -38,8 +38,11 @@ pub struct NetConf {
     pub host: Side,
     /// The interface in the container. Whatever is not given follows from `host`.
     pub container: Side,
-    /// Credentials for the API server of Kubernetes.
+    /// Credentials for the API server of Kubernetes, by which the container's data goes into its pod's
+    /// annotations as well.
     pub kubeconfig: String,
+    /// How the API server is reached.
+    pub kubernetes: Kubernetes,
     /// Directory below which each container gets one of its own for sockets and data.
     pub shared_dir: String,
     /// Directory of the records. Default `/var/lib/cni/usrspcni`.
@@ -141,6 +144,14 @@ pub struct Vpp {
     /// Socket of the binary API. Default `/run/vpp/api.sock`.
     pub api: String,
     /// How long to wait for an answer, in milliseconds. Default 10000.
+    pub timeout_ms: Option<u64>,
+}
+
+/// How the API server of Kubernetes is reached.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kubernetes {
+    /// How long to wait each time that a pod is read or changed, in milliseconds. Default 10000.
     pub timeout_ms: Option<u64>,
 }
 

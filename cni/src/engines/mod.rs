@@ -92,7 +92,7 @@ pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> 
             let msg = "the interface is on a vswitch that this build cannot reach";
             Err(CniError::new(code::VSWITCH, msg))
         }
-        Step::Directory { .. } | Step::File { .. } | Step::Ipam { .. } => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -66,6 +66,25 @@ pub fn socket_path(
     Ok(path)
 }
 
+/// The file that a runtime wants a description of the device in.
+///
+/// # Errors
+/// Code 7 when it is no absolute path.
+pub(super) fn device_info(conf: &NetConf) -> Result<Option<PathBuf>, CniError> {
+    let given = conf.runtime_config.device_info_file.as_str();
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let path = Path::new(given);
+    let plain = |c: Component<'_>| matches!(c, Component::RootDir | Component::Normal(_));
+    let is_plain = path.is_absolute() && path.components().all(plain) && !given.ends_with('/');
+    if !is_plain || path.file_name().is_none() || given.chars().any(char::is_control) {
+        let reason = "not the absolute path of a file without `..`";
+        return Err(CniError::refused("runtimeConfig.CNIDeviceInfoFile", given, reason));
+    }
+    Ok(Some(path.to_owned()))
+}
+
 /// Name of an abstract socket. VPP takes it with the namespace behind a comma.
 fn abstract_name(name: &str, netns: &str) -> Result<PathBuf, CniError> {
     if name.contains(',') || name.len() >= SOCKET_PATH_MAX {

@@ -74,6 +74,11 @@ fn impossible_combinations_are_code_7_naming_the_key() {
         ("sharedDir", json!({"sharedDir": long})),
         ("sharedDir", json!({"sharedDir": "/s/../etc"})),
         ("sharedDir", json!({"sharedDir": "s"})),
+        (
+            "runtimeConfig.CNIDeviceInfoFile",
+            json!({"runtimeConfig": {"CNIDeviceInfoFile": "/var/run/../x"}}),
+        ),
+        ("runtimeConfig.CNIDeviceInfoFile", json!({"runtimeConfig": {"CNIDeviceInfoFile": "x"}})),
         ("ovs.db", json!({"ovs": {"db": "ssl:127.0.0.1:6640"}})),
         ("ipam.type", json!({"ipam": {"type": "dhcp"}})),
         ("ipam.type", json!({"ipam": {"type": "../../bin/sh"}})),

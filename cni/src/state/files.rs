@@ -1,9 +1,12 @@
 //! Files that are there whole or not at all.
 
 use crate::error::CniError;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -43,12 +46,53 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Removes a file that may be absent.
+/// Removes a file of a container, which may be absent. Where its directory was, nothing else is
+/// followed: behind a link are somebody else's files.
 ///
 /// # Errors
 /// Code 5.
 pub fn remove_file(path: &Path) -> Result<(), CniError> {
-    remove(path).map_err(|e| CniError::io("remove", path, &e))
+    let pinned = match Pinned::new(path) {
+        Err(e) if is_elsewhere(&e) => return Ok(()),
+        other => other.map_err(|e| CniError::io("remove", path, &e))?,
+    };
+    remove(pinned.path()).map_err(|e| CniError::io("remove", path, &e))
+}
+
+/// A file in a directory that somebody else may put a link in the place of: the directory is opened
+/// once, without following one, and stays the one that the file is looked for in.
+#[derive(Debug)]
+pub struct Pinned {
+    path: PathBuf,
+    _directory: File,
+}
+
+impl Pinned {
+    /// Opens the directory of a file.
+    ///
+    /// # Errors
+    /// When it is not there, or is no directory.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let no_file = || io::Error::from(io::ErrorKind::InvalidInput);
+        let parent = path.parent().ok_or_else(no_file)?;
+        let name = path.file_name().ok_or_else(no_file)?;
+        let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+        let directory = File::options().read(true).custom_flags(flags).open(parent)?;
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _directory: directory })
+    }
+
+    /// The file, for as long as this lives.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whether the directory is not there, or is a link or a file.
+fn is_elsewhere(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || e.raw_os_error() == Some(Errno::ELOOP as i32)
 }
 
 /// Removes a directory that may be absent; one that is not empty stays.

@@ -10,10 +10,11 @@ mod files;
 mod old;
 mod store;
 
-pub use files::{remove_directory, remove_file, write_atomically};
+pub use files::{Pinned, remove_directory, remove_file, write_atomically};
 pub use old::{OldOvsRecord, OldRecord};
 pub use store::{Exclusive, Store};
 
+use crate::kubernetes::PodName;
 use crate::result::CniResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -131,5 +132,19 @@ pub enum Step {
         netns: String,
         /// `CNI_ARGS` that it was given.
         args: String,
+    },
+    /// A description of the device, for the runtime.
+    DeviceInfo {
+        /// Where.
+        path: PathBuf,
+    },
+    /// An entry in the annotations of a pod.
+    PodAnnotation {
+        /// Credentials for the API server.
+        kubeconfig: PathBuf,
+        /// The pod, with its UID.
+        pod: PodName,
+        /// What the annotation of the pod's directory says because of us.
+        mapped_dir: String,
     },
 }

@@ -18,6 +18,10 @@ pub(crate) struct Runtime {
     pub(crate) conf: Value,
     /// The container's namespace, when it matters.
     pub(crate) netns: Option<PathBuf>,
+    /// `CNI_ARGS`
+    pub(crate) args: String,
+    /// `CNI_IFNAME`
+    pub(crate) if_name: String,
 }
 
 /// A call that goes on.
@@ -73,7 +77,14 @@ impl Runtime {
             "ovs": {"db": db, "timeoutMs": 15000},
             "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge"},
         });
-        Self { base: base.to_owned(), container: "0123456789abcdef".to_owned(), conf, netns: None }
+        Self {
+            base: base.to_owned(),
+            container: "0123456789abcdef".to_owned(),
+            conf,
+            netns: None,
+            args: String::new(),
+            if_name: "net1".to_owned(),
+        }
     }
 
     /// Adds addresses from Debian's host-local.
@@ -109,8 +120,9 @@ impl Runtime {
         let netns = self.netns();
         let mut child = command
             .env("CNI_CONTAINERID", &self.container)
-            .env("CNI_IFNAME", "net1")
+            .env("CNI_IFNAME", &self.if_name)
             .env("CNI_NETNS", netns)
+            .env("CNI_ARGS", &self.args)
             .env("CNI_PATH", PLUGINS)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -129,8 +141,9 @@ impl Runtime {
             &[
                 ("CNI_COMMAND", verb),
                 ("CNI_CONTAINERID", &self.container),
-                ("CNI_IFNAME", "net1"),
+                ("CNI_IFNAME", &self.if_name),
                 ("CNI_NETNS", netns.to_str().unwrap()),
+                ("CNI_ARGS", &self.args),
                 ("CNI_PATH", PLUGINS),
             ],
             &conf.to_string(),

@@ -1,9 +1,11 @@
 //! What tests of this crate share: databases of Open vSwitch of their own and a stand-in for the
-//! vswitch; VPPs, real and fake.
+//! vswitch; VPPs, real and fake; a fake API server of Kubernetes.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[cfg(feature = "kubernetes")]
+pub(crate) mod apiserver;
 pub(crate) mod call;
 #[cfg(feature = "ovs")]
 pub(crate) mod vswitch;
