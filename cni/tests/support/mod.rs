@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 pub(crate) mod call;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+pub(crate) mod kill;
 #[cfg(feature = "ovs")]
 pub(crate) mod vswitch;
 
