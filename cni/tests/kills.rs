@@ -32,7 +32,6 @@ fn killed_then(test: &str, verb: &str, cleaner: &str) {
         lab.nothing_left(&runtime);
     };
     let Some(steps) = at_every_step(test, &runtime, verb, before, after) else { return };
-    println!("{verb}: {steps} steps");
     assert!(steps > 15, "{steps}");
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);

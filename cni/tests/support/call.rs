@@ -187,15 +187,25 @@ impl Runtime {
         }
         let kept = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            // host-local makes the file of an address before it writes into it: killed in between, it
-            // leaves an empty one that it does not know again.
-            let torn = (name.starts_with("10.9.") || name.starts_with("fd09:"))
-                && path.metadata().unwrap().len() == 0;
-            name != "lock" && !name.starts_with("last_reserved_ip") && !torn
+            name != "lock" && !name.starts_with("last_reserved_ip") && !is_torn(path)
         };
         found.retain(kept);
         found
     }
+
+    /// Removes what a host-local that was killed does not know again.
+    pub(crate) fn remove_torn_addresses(&self) {
+        let addresses = std::fs::read_dir(self.base.join("ipam/net")).into_iter().flatten();
+        let paths = addresses.map(|entry| entry.unwrap().path());
+        paths.filter(|path| is_torn(path)).for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+}
+
+/// host-local makes the file of an address before it writes into it: killed in between, it leaves an
+/// empty one that it does not know again, and never gives that address again.
+fn is_torn(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    (name.starts_with("10.9.") || name.starts_with("fd09:")) && path.metadata().unwrap().len() == 0
 }
 
 /// Runs the plugin as a command of its own.

@@ -59,6 +59,7 @@ fn run(runtime: &Runtime, verb: &str, step: usize) -> nix::Result<End> {
 struct Traced(Pid);
 
 impl Traced {
+    #[expect(clippy::zombie_processes, reason = "it is waited for with all that it starts")]
     fn start(runtime: &Runtime, verb: &str) -> nix::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
         command.env_clear().env("CNI_COMMAND", verb);

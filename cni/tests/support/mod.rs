@@ -8,6 +8,12 @@ pub(crate) mod call;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 pub(crate) mod kill;
 #[cfg(feature = "ovs")]
+pub(crate) mod load;
+pub(crate) mod mounts;
+pub(crate) mod namespaces;
+#[cfg(feature = "ovs")]
+pub(crate) mod slow;
+#[cfg(feature = "ovs")]
 pub(crate) mod vswitch;
 
 #[cfg(feature = "ovs")]
