@@ -11,6 +11,7 @@ pub(crate) mod kill;
 pub(crate) mod load;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod runner;
 #[cfg(feature = "ovs")]
 pub(crate) mod slow;
 #[cfg(feature = "ovs")]
