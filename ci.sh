@@ -17,8 +17,8 @@ usage: ./ci.sh STEP [ARGUMENT ...]
   interop    tests with real peers, one at a time
   loom       the model checker over ring and doorbell functions
   fuzz       replay of the corpora; with a target: fuzz it  (./ci.sh fuzz TARGET SECONDS)
-  soak       long counts: restarts, kills, hours of fuzz    (./ci.sh soak [MINUTES])
-  bench      benchmarks                                     (./ci.sh bench memif|vhost-user [--quick] | criterion)
+  soak       long counts: restarts, kills, load, fuzz      (./ci.sh soak [MINUTES])
+  bench      benchmarks                                     (./ci.sh bench memif|vhost-user|cni [--quick] | criterion)
   all        test, then bench memif --quick
   help       this text
 
@@ -178,8 +178,17 @@ bench() {
     if [ "$what" = criterion ]; then
         cargo bench -p ringport-bench "$@"
     else
+        [ "$what" = cni ] && static_plugin
         cargo run -q --release -p ringport-bench --bin peers -- "$what" "$@"
     fi
+}
+
+# The plugin as it is shipped: one file that needs no library of the host.
+static_plugin() {
+    local target
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build -q --release -p ringport-cni --bin userspace --target "$target"
+    export RINGPORT_CNI_PLUGIN=${CARGO_TARGET_DIR:-target}/$target/release/userspace
 }
 
 step=${1:-help}

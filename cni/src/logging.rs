@@ -11,6 +11,9 @@ pub fn start(conf: &NetConf) {
     let level = level(&conf.log_level);
     let filter = level.unwrap_or(LevelFilter::WARN);
     let builder = tracing_subscriber::fmt().with_ansi(false).with_max_level(filter);
+    // A line that cannot be written is lost. To say so on standard error would end the process where
+    // that cannot be written either, in the middle of an ADD.
+    let builder = builder.log_internal_errors(false);
     // Starting twice in one process leaves the first one in place.
     if conf.log_file.is_empty() {
         let _ = builder.with_writer(std::io::stderr).try_init();

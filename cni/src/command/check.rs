@@ -9,6 +9,7 @@ use crate::ipam::{Attachment, Delegate};
 use crate::plan::Plan;
 use crate::result::CniResult;
 use crate::state::{Exclusive, Phase, Record, Step, Store};
+use crate::version::CniVersion;
 use serde_json::Value;
 
 pub(super) fn check(call: &Call) -> Result<(), CniError> {
@@ -82,8 +83,13 @@ fn check_ipam(call: &Call, record: &Record, previous: &CniResult) -> Result<(), 
     for step in &record.steps {
         let Step::Ipam { plugin, config, netns, args } = step else { continue };
         let delegate = Delegate::find(plugin, &call.env.path)?;
-        let version = crate::version::CniVersion::of(config)?;
+        // The network's version may have changed since ADD; before 0.4.0 there was no CHECK.
+        let version = delegate.version_for(call.parsed.version)?;
+        if version < CniVersion::V0_4_0 {
+            continue;
+        }
         let mut config = config.clone();
+        config["cniVersion"] = Value::from(version.as_str());
         config["prevResult"] = previous.to_json(version);
         delegate.check(Attachment { owner: &record.owner, netns, args }, &config)?;
     }

@@ -40,12 +40,16 @@ pub(super) fn undo(mut record: Record, means: Means<'_>) -> Result<(), CniError>
             left.push(step);
         }
     }
-    let Some(error) = CniError::joined(errors) else { return means.store.remove(&record.owner) };
+    if errors.is_empty() {
+        return means.store.remove(&record.owner);
+    }
     left.reverse();
     record.steps = left;
     record.phase = Phase::Deleting;
-    means.store.put(&record)?;
-    Err(error)
+    // Where it cannot be written the old one stays, and names more than is left. What was in the way
+    // in the first place is told in either case.
+    errors.extend(means.store.put(&record).err());
+    CniError::joined(errors).map_or(Ok(()), Err)
 }
 
 fn undo_step(step: &Step, owner: &Owner, means: Means<'_>) -> Result<(), CniError> {

@@ -36,7 +36,7 @@ fn temporary_of(path: &Path) -> PathBuf {
 }
 
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    absent_is_fine(fs::remove_file(path))?;
+    absent_is_fine(path, fs::remove_file(path))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -105,23 +105,32 @@ pub fn remove_directory(path: &Path) -> Result<(), CniError> {
 
 /// Removes a file that may be absent, and what a kill while writing it may have left.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    absent_is_fine(fs::remove_file(temporary_of(path)))?;
-    absent_is_fine(fs::remove_file(path))
+    let temporary = temporary_of(path);
+    absent_is_fine(&temporary, fs::remove_file(&temporary))?;
+    absent_is_fine(path, fs::remove_file(path))
 }
 
 /// Removes a directory if it is there and empty.
 pub(super) fn remove_if_empty(path: &Path) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        other => absent_is_fine(other),
+        other => absent_is_fine(path, other),
     }
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(())
-        }
+/// Has removing what is not there succeed. On a file system that cannot be written, Linux refuses
+/// before it has looked.
+fn absent_is_fine(path: &Path, removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if is_absence(&e) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => match path.symlink_metadata() {
+            Err(there) if is_absence(&there) => Ok(()),
+            _ => Err(e),
+        },
         other => other,
     }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -15,13 +15,14 @@ pub(crate) const PLUGINS: &str = "/usr/lib/cni";
 pub(crate) struct Runtime {
     pub(crate) base: PathBuf,
     pub(crate) container: String,
+    pub(crate) if_name: String,
     pub(crate) conf: Value,
-    /// The container's namespace, when it matters.
-    pub(crate) netns: Option<PathBuf>,
     /// `CNI_ARGS`
     pub(crate) args: String,
-    /// `CNI_IFNAME`
-    pub(crate) if_name: String,
+    /// Where delegates are looked for.
+    pub(crate) plugins: PathBuf,
+    /// The container's namespace, when it matters.
+    pub(crate) netns: Option<PathBuf>,
 }
 
 /// A call that goes on.
@@ -80,10 +81,11 @@ impl Runtime {
         Self {
             base: base.to_owned(),
             container: "0123456789abcdef".to_owned(),
-            conf,
-            netns: None,
-            args: String::new(),
             if_name: "net1".to_owned(),
+            conf,
+            args: String::new(),
+            plugins: PathBuf::from(PLUGINS),
+            netns: None,
         }
     }
 
@@ -117,13 +119,8 @@ impl Runtime {
         } else {
             command.env("CNI_COMMAND", verb);
         }
-        let netns = self.netns();
-        let mut child = command
-            .env("CNI_CONTAINERID", &self.container)
-            .env("CNI_IFNAME", &self.if_name)
-            .env("CNI_NETNS", netns)
-            .env("CNI_ARGS", &self.args)
-            .env("CNI_PATH", PLUGINS)
+        let mut child = self
+            .attachment(&mut command)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -135,19 +132,35 @@ impl Runtime {
         Running(child)
     }
 
+    /// Tells a command which attachment it is about.
+    pub(crate) fn attachment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("CNI_CONTAINERID", &self.container)
+            .env("CNI_IFNAME", &self.if_name)
+            .env("CNI_NETNS", self.netns())
+            .env("CNI_ARGS", &self.args)
+            .env("CNI_PATH", &self.plugins)
+    }
+
     pub(crate) fn call_with(&self, verb: &str, conf: &Value) -> Answer {
-        let netns = self.netns();
-        plugin(
-            &[
-                ("CNI_COMMAND", verb),
-                ("CNI_CONTAINERID", &self.container),
-                ("CNI_IFNAME", &self.if_name),
-                ("CNI_NETNS", netns.to_str().unwrap()),
-                ("CNI_ARGS", &self.args),
-                ("CNI_PATH", PLUGINS),
-            ],
-            &conf.to_string(),
-        )
+        let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+        command.env_clear().env("CNI_COMMAND", verb);
+        answer(self.attachment(&mut command), &conf.to_string())
+    }
+
+    /// CHECK, with the result of ADD.
+    pub(crate) fn check(&self, result: &Value) -> Answer {
+        let mut conf = self.conf.clone();
+        conf["prevResult"] = result.clone();
+        self.call_with("CHECK", &conf)
+    }
+
+    /// GC of everything.
+    pub(crate) fn collect_all(&self) -> Answer {
+        let mut conf = self.conf.clone();
+        conf["cniVersion"] = json!("1.1.0");
+        conf["cni.dev/valid-attachments"] = json!([]);
+        self.call_with("GC", &conf)
     }
 
     /// Any file that is not our own namespace serves when nothing enters it.
@@ -174,15 +187,25 @@ impl Runtime {
         }
         let kept = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            // host-local makes the file of an address before it writes into it: killed in between, it
-            // leaves an empty one that it does not know again.
-            let torn = (name.starts_with("10.9.") || name.starts_with("fd09:"))
-                && path.metadata().unwrap().len() == 0;
-            name != "lock" && !name.starts_with("last_reserved_ip") && !torn
+            name != "lock" && !name.starts_with("last_reserved_ip") && !is_torn(path)
         };
         found.retain(kept);
         found
     }
+
+    /// Removes what a host-local that was killed does not know again.
+    pub(crate) fn remove_torn_addresses(&self) {
+        let addresses = std::fs::read_dir(self.base.join("ipam/net")).into_iter().flatten();
+        let paths = addresses.map(|entry| entry.unwrap().path());
+        paths.filter(|path| is_torn(path)).for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+}
+
+/// host-local makes the file of an address before it writes into it: killed in between, it leaves an
+/// empty one that it does not know again, and never gives that address again.
+fn is_torn(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    (name.starts_with("10.9.") || name.starts_with("fd09:")) && path.metadata().unwrap().len() == 0
 }
 
 /// Runs the plugin as a command of its own.
@@ -198,9 +221,13 @@ pub(crate) fn userspace(arguments: &[&str]) -> Answer {
 
 /// Runs the plugin with nothing but these variables.
 pub(crate) fn plugin(vars: &[(&str, &str)], input: &str) -> Answer {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_userspace"))
-        .env_clear()
-        .envs(vars.iter().copied())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
+    answer(command.env_clear().envs(vars.iter().copied()), input)
+}
+
+/// Runs a plugin to its end.
+pub(crate) fn answer(command: &mut Command, input: &str) -> Answer {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

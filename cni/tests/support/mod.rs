@@ -7,6 +7,15 @@
 #[cfg(feature = "kubernetes")]
 pub(crate) mod apiserver;
 pub(crate) mod call;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+pub(crate) mod kill;
+#[cfg(feature = "ovs")]
+pub(crate) mod load;
+pub(crate) mod mounts;
+pub(crate) mod namespaces;
+pub(crate) mod runner;
+#[cfg(feature = "ovs")]
+pub(crate) mod slow;
 #[cfg(feature = "ovs")]
 pub(crate) mod vswitch;
 

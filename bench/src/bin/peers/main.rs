@@ -5,6 +5,7 @@
 
 mod bound;
 mod cases;
+mod cni;
 mod contender;
 mod hold;
 mod line_up;
@@ -31,6 +32,8 @@ enum Command {
     Memif(Options),
     /// vhost-user: throughput; a line for each case and regime of the machine
     VhostUser(Options),
+    /// The CNI plugin: ADD and DEL beside ovs-vsctl, size and memory beside host-local
+    Cni(Options),
     /// Looks for the fastest raw ring, for several shapes, and prints what was tried
     Raw(Options),
     /// One memif link for some seconds, for a profiler
@@ -87,6 +90,7 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Memif(options) => cases::run_memif(&options),
         Command::VhostUser(options) => cases::run_vhost_user(&options),
+        Command::Cni(options) => cni::run(&options),
         Command::Raw(options) => bound::run_raw(&options),
         Command::Hold(hold) => hold::run(&hold),
     }

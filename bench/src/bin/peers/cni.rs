@@ -1,0 +1,249 @@
+//! The CNI plugin beside the programs that do the same: ADD and DEL of a port on Open vSwitch against
+//! `ovs-vsctl`, size and memory against an IPAM plugin of Debian's.
+
+mod memory;
+mod vswitch;
+
+use super::Options;
+use super::report::{Machine, Spread};
+use anyhow::{Context, ensure};
+use ringport_bench::peers::{PeerLock, find_program};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use vswitch::Vswitch;
+
+/// Where Debian has its CNI plugins.
+const PLUGINS: &str = "/usr/lib/cni";
+/// The bridge, which stays; it is a device of the machine as well.
+const BRIDGE: &str = "ringport-bench";
+
+/// What a run found out.
+#[derive(Debug, Serialize)]
+struct Results {
+    machine: Machine,
+    rounds: usize,
+    /// Milliseconds, by operation and contender.
+    times: BTreeMap<String, Spread>,
+    /// `ours/ovs-vsctl`, by operation: medians of the ratios of single rounds.
+    ratios: BTreeMap<String, Spread>,
+    /// Sizes of the programs, in kilobytes.
+    size: BTreeMap<String, u64>,
+    /// Most memory that a call had at once (VmHWM), in kilobytes.
+    memory: BTreeMap<String, Spread>,
+}
+
+/// `peers cni`.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.list {
+        println!("cni-add\ncni-del\ncni-size\ncni-memory");
+        return Ok(());
+    }
+    let bench = Bench::start()?;
+    let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    // The first one of each warms caches up, and does not count.
+    for round in 0..=options.rounds() {
+        let mut taken = [[Duration::ZERO; 2]; 2];
+        for turn in 0..2 {
+            let who = (round + turn) % 2;
+            taken[who] = if who == 0 { bench.ours(round)? } else { bench.theirs(round)? };
+        }
+        if round == 0 {
+            continue;
+        }
+        for (operation, name) in ["add", "del"].iter().enumerate() {
+            let [ours, theirs] = [0, 1].map(|who: usize| taken[who][operation].as_secs_f64() * 1e3);
+            for (what, value) in [("ours", ours), ("ovs-vsctl", theirs), ("ratio", ours / theirs)] {
+                times.entry(format!("{name} {what}")).or_default().push(value);
+            }
+        }
+    }
+    let spreads = times.iter().filter_map(|(name, all)| Some((name.clone(), Spread::of(all)?)));
+    let (ratios, times) = spreads.partition(|(name, _)| name.ends_with("ratio"));
+    let (size, memory) = (bench.sizes()?, bench.memory(options.rounds().min(10))?);
+    let machine = Machine::here();
+    let results = Results { machine, rounds: options.rounds(), times, ratios, size, memory };
+    print(&results);
+    if let Some(file) = &options.json {
+        std::fs::write(file, serde_json::to_string_pretty(&results)?)?;
+    }
+    Ok(())
+}
+
+fn print(results: &Results) {
+    let text =
+        |spread: &Spread| format!("{:.2}[{:.2}..{:.2}]", spread.median, spread.min, spread.max);
+    for operation in ["add", "del"] {
+        let of = |what: &str| {
+            let name = format!("{operation} {what}");
+            let found = results.times.get(&name).or_else(|| results.ratios.get(&name));
+            found.map(text).unwrap_or_default()
+        };
+        println!(
+            "case=cni-{operation} unit=ms ours={} ovs-vsctl={} ours/ovs-vsctl={} rounds={}",
+            of("ours"),
+            of("ovs-vsctl"),
+            of("ratio"),
+            results.rounds
+        );
+    }
+    let sizes: Vec<String> = results.size.iter().map(|(who, kb)| format!("{who}={kb}")).collect();
+    println!("case=cni-size unit=kB {}", sizes.join(" "));
+    let memory: Vec<String> =
+        results.memory.iter().map(|(who, kb)| format!("{who}={}", text(kb))).collect();
+    println!("case=cni-memory unit=kB {}", memory.join(" "));
+}
+
+/// Everything that is measured, ready.
+struct Bench {
+    plugin: PathBuf,
+    host_local: Option<PathBuf>,
+    vsctl: PathBuf,
+    vswitch: Vswitch,
+    _lock: PeerLock,
+}
+
+impl Bench {
+    fn start() -> anyhow::Result<Self> {
+        let plugin = std::env::var_os("RINGPORT_CNI_PLUGIN").map(PathBuf::from);
+        let plugin = plugin.context("RINGPORT_CNI_PLUGIN does not name the plugin: use ./ci.sh")?;
+        ensure!(plugin.is_file(), "{} is not there", plugin.display());
+        let vsctl = find_program("ovs-vsctl").context("ovs-vsctl is not installed")?;
+        let lock = PeerLock::acquire()?;
+        let vswitch = Vswitch::start()?;
+        let host_local = Some(Path::new(PLUGINS).join("host-local")).filter(|it| it.is_file());
+        let this = Self { plugin, host_local, vsctl, vswitch, _lock: lock };
+        std::fs::write(this.vswitch.path().join("netns"), "")?;
+        // Both find the bridge there, and leave it there.
+        this.vsctl(&["add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev"])?;
+        Ok(this)
+    }
+
+    /// A port by the plugin: ADD and DEL.
+    fn ours(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
+        let conf = self.conf().to_string();
+        let mut taken = [Duration::ZERO; 2];
+        for (taken, verb) in taken.iter_mut().zip(["ADD", "DEL"]) {
+            let mut command = self.call(verb, &format!("bench-{round}"));
+            *taken = timed(command.stdin(Stdio::piped()), &conf)?;
+        }
+        Ok(taken)
+    }
+
+    /// A port by what the plugin before ran: four programs for ADD, two for DEL.
+    fn theirs(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
+        let port = format!("bench-{round}-net2");
+        let path = self.vswitch.path().join("shared").join(&port);
+        let start = Instant::now();
+        self.vsctl(&["--bare", "--columns=name", "find", "bridge", &format!("name={BRIDGE}")])?;
+        let options = format!("options:vhost-server-path={}", path.display());
+        let kind = "type=dpdkvhostuserclient";
+        self.vsctl(&["add-port", BRIDGE, &port, "--", "set", "Interface", &port, kind, &options])?;
+        self.vsctl(&["--bare", "--columns=mac", "find", "port", &format!("name={port}")])?;
+        let added = start.elapsed();
+        let start = Instant::now();
+        self.vsctl(&["--if-exists", "del-port", BRIDGE, &port])?;
+        self.vsctl(&["list-ports", BRIDGE])?;
+        Ok([added, start.elapsed()])
+    }
+
+    fn vsctl(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.vsctl);
+        command.arg(format!("--db={}", self.vswitch.address())).args(arguments);
+        timed(command.stdin(Stdio::null()), "").map(|_| ())
+    }
+
+    fn conf(&self) -> serde_json::Value {
+        let base = self.vswitch.path();
+        json!({
+            "cniVersion": "1.0.0", "name": "bench", "type": "userspace",
+            "sharedDir": base.join("shared"), "dataDir": base.join("data"),
+            "ovs": {"db": self.vswitch.address()},
+            "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge",
+                     "bridge": {"bridgeName": BRIDGE}},
+        })
+    }
+
+    fn call(&self, verb: &str, container: &str) -> Command {
+        self.call_of(&self.plugin, verb, container)
+    }
+
+    fn call_of(&self, plugin: &Path, verb: &str, container: &str) -> Command {
+        let mut command = Command::new(plugin);
+        command
+            .env_clear()
+            .env("CNI_COMMAND", verb)
+            .env("CNI_CONTAINERID", container)
+            .env("CNI_IFNAME", "net1")
+            .env("CNI_NETNS", self.vswitch.path().join("netns"))
+            .env("CNI_PATH", PLUGINS);
+        command
+    }
+
+    /// Sizes of the programs, in kilobytes.
+    fn sizes(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let all = [("userspace", Some(&self.plugin)), ("host-local", self.host_local.as_ref())];
+        let there = all.into_iter().filter_map(|(name, path)| Some((name, path?)));
+        there
+            .map(|(name, path)| Ok((name.to_owned(), path.metadata()?.len().div_ceil(1024))))
+            .collect()
+    }
+
+    /// Most memory of an ADD, in kilobytes.
+    fn memory(&self, rounds: usize) -> anyhow::Result<BTreeMap<String, Spread>> {
+        let ipam = json!({
+            "cniVersion": "1.0.0", "name": "bench",
+            "ipam": {"type": "host-local", "subnet": "10.9.0.0/24",
+                     "dataDir": self.vswitch.path().join("ipam")},
+        });
+        let all = [
+            ("userspace", Some(&self.plugin), self.conf()),
+            ("host-local", self.host_local.as_ref(), ipam),
+        ];
+        let mut peaks = BTreeMap::new();
+        for (name, plugin, conf) in all {
+            let Some(plugin) = plugin else { continue };
+            let mut of = Vec::new();
+            for round in 0..rounds {
+                let container = format!("memory-{round}");
+                let add = self.call_of(plugin, "ADD", &container);
+                of.push(memory::peak_kb(add, &conf.to_string())?);
+                timed(
+                    self.call_of(plugin, "DEL", &container).stdin(Stdio::piped()),
+                    &conf.to_string(),
+                )?;
+            }
+            peaks.extend(Spread::of(&of).map(|spread| (name.to_owned(), spread)));
+        }
+        Ok(peaks)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // The device goes with it.
+        let _ = self.vsctl(&["--if-exists", "del-br", BRIDGE]);
+    }
+}
+
+/// How long a program takes from its start to its end, which must be a good one.
+fn timed(command: &mut Command, input: &str) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let taken = start.elapsed();
+    ensure!(
+        output.status.success(),
+        "{command:?}: {} {}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(taken)
+}
