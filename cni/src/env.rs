@@ -114,7 +114,7 @@ impl CallEnv {
     #[must_use]
     pub fn arg(&self, key: &str) -> Option<&str> {
         let pairs = self.args.split(';').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).last()
+        pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next_back()
     }
 }
 
