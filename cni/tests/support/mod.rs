@@ -9,6 +9,10 @@ pub(crate) mod call;
 pub(crate) mod vswitch;
 
 #[cfg(feature = "ovs")]
+pub(crate) mod containers;
+#[cfg(feature = "ovs")]
+pub(crate) mod ovs_dpdk;
+#[cfg(feature = "ovs")]
 pub(crate) mod ovsdb;
 #[cfg(feature = "vpp")]
 pub(crate) mod vpp;
