@@ -109,6 +109,13 @@ impl CallEnv {
     pub fn short_id(&self) -> &str {
         short_id(&self.container_id)
     }
+
+    /// The last value of a key of `CNI_ARGS`, which is `KEY=VALUE;KEY=VALUE`.
+    #[must_use]
+    pub fn arg(&self, key: &str) -> Option<&str> {
+        let pairs = self.args.split(';').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next_back()
+    }
 }
 
 /// The first twelve characters of an ID, or all when it is shorter.
@@ -198,6 +205,18 @@ mod tests {
         let env = read(&vars).unwrap().unwrap();
         assert_eq!(env.verb, Verb::Del);
         assert_eq!(env.path.len(), 2);
+    }
+
+    #[test]
+    fn last_value_of_an_argument_counts_and_pieces_without_value_are_passed_over() {
+        let vars = [
+            ("CNI_COMMAND", "GC"),
+            ("CNI_PATH", "/a"),
+            ("CNI_ARGS", "IgnoreUnknown=1;MAC=a;;MAC;XMAC=c;MAC=b=c"),
+        ];
+        let env = read(&vars).unwrap().unwrap();
+        assert_eq!(env.arg("MAC"), Some("b=c"));
+        assert_eq!(env.arg("IP"), None);
     }
 
     #[test]

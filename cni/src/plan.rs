@@ -107,7 +107,7 @@ impl Plan {
             trunk: host.bridge.trunk.clone(),
             mtu: host.mtu,
             memif: host.memif.clone(),
-            mac: mac(conf),
+            mac: mac(conf, env)?,
             ingress_rate: host.ingress_rate,
             ingress_burst: host.ingress_burst,
         })
@@ -184,9 +184,13 @@ fn bridge(host: &Side, engine: Engine) -> String {
     }
 }
 
-fn mac(conf: &NetConf) -> Option<String> {
-    let wanted = [&conf.runtime_config.mac, &conf.container.mac, &conf.host.mac];
-    wanted.into_iter().find(|mac| !mac.is_empty()).map(|mac| mac.to_ascii_lowercase())
+/// What the runtime says goes before the configuration. Runtimes without `runtimeConfig.mac` say it in
+/// `CNI_ARGS`.
+fn mac(conf: &NetConf, env: &CallEnv) -> Result<Option<String>, CniError> {
+    let argument = env.arg("MAC").unwrap_or_default();
+    check::check_mac("CNI_ARGS.MAC", argument)?;
+    let wanted = [&conf.runtime_config.mac, argument, &conf.container.mac, &conf.host.mac];
+    Ok(wanted.into_iter().find(|mac| !mac.is_empty()).map(str::to_ascii_lowercase))
 }
 
 #[cfg(test)]

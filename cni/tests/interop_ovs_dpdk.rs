@@ -5,75 +5,13 @@
 
 mod support;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use ringport_bench::peers::{PeerLock, find_program, skip};
 use serde_json::{Value, json};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use support::call::Runtime;
+use support::ovs_dpdk::Vswitch;
 use support::ovsdb::Ovsdb;
-use support::{DEADLINE, until};
-
-const VSWITCHD: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
-
-const EXIT: [&str; 2] = ["exit", "--cleanup"];
-
-/// ovs-vswitchd with DPDK; ended when dropped. It polls: one at a time.
-struct Vswitch {
-    process: Child,
-    control: PathBuf,
-    _lock: PeerLock,
-}
-
-impl Vswitch {
-    fn start(test: &str, ovsdb: &Ovsdb) -> Option<Self> {
-        if !Path::new(VSWITCHD).is_file() || !nix::unistd::geteuid().is_root() {
-            skip(test, "ovs-vswitchd with DPDK is not installed, or we are not root");
-            return None;
-        }
-        let lock = PeerLock::acquire().unwrap();
-        let options = json!([
-            "map",
-            [
-                ["dpdk-init", "true"],
-                ["dpdk-extra", "--no-huge --legacy-mem --no-pci -m 256"],
-                ["pmd-cpu-mask", "0x2"],
-            ]
-        ]);
-        let set = json!({"op": "update", "table": "Open_vSwitch", "where": [],
-                         "row": {"other_config": options}});
-        ovsdb.database(DEADLINE).transact(vec![set]).unwrap();
-        let process = Command::new(VSWITCHD)
-            .arg(ovsdb.address())
-            .arg(format!("--log-file={}", ovsdb.path().join("vswitchd.log").display()))
-            .arg(format!("--unixctl={}", ovsdb.path().join("vswitchd.ctl").display()))
-            .env("OVS_RUNDIR", ovsdb.path())
-            .env("OVS_LOGDIR", ovsdb.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let control = ovsdb.path().join("vswitchd.ctl");
-        let this = Self { process, control, _lock: lock };
-        until("DPDK is initialised", || ovsdb.database(DEADLINE).vswitch().unwrap().dpdk);
-        Some(this)
-    }
-}
-
-impl Drop for Vswitch {
-    fn drop(&mut self) {
-        // Asked this way, it takes its devices away as well.
-        if let Some(appctl) = find_program("ovs-appctl") {
-            let _ = Command::new(appctl).arg("-t").arg(&self.control).args(EXIT).status();
-        }
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
-        let _ = kill(pid, Signal::SIGTERM);
-        let _ = self.process.wait();
-    }
-}
+use support::until;
 
 #[test]
 fn ports_of_both_modes_come_and_go() {

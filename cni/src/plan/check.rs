@@ -176,7 +176,8 @@ fn sizes(host: &Side) -> Result<(), CniError> {
     Ok(())
 }
 
-fn check_mac(key: &str, mac: &str) -> Result<(), CniError> {
+/// Refuses what is neither empty nor the MAC address of one device.
+pub(super) fn check_mac(key: &str, mac: &str) -> Result<(), CniError> {
     if mac.is_empty() {
         return Ok(());
     }

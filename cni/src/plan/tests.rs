@@ -127,6 +127,25 @@ fn mac_of_the_runtime_wins() {
 }
 
 #[test]
+fn mac_in_cni_args_comes_after_the_runtimes_and_before_the_configurations() {
+    let with = |args: &str, runtime: &str| {
+        let conf = json!({
+            "cniVersion": "1.0.0", "type": "userspace", "name": "n", "sharedDir": "/s",
+            "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "mac": "02:00:00:00:00:01"},
+            "runtimeConfig": {"mac": runtime}
+        });
+        let env = CallEnv { args: args.to_owned(), ..env() };
+        Plan::new(&parse(conf.to_string().as_bytes()).unwrap(), &env).map(|plan| plan.mac.unwrap())
+    };
+    assert_eq!(with("", "").unwrap(), "02:00:00:00:00:01");
+    assert_eq!(with("IgnoreUnknown=1;MAC=02:00:00:00:00:02", "").unwrap(), "02:00:00:00:00:02");
+    assert_eq!(with("MAC=02:00:00:00:00:02", "02:00:00:00:00:03").unwrap(), "02:00:00:00:00:03");
+    let error = with("MAC=ff:ff:ff:ff:ff:ff", "").unwrap_err();
+    assert_eq!(error.code, 7);
+    assert!(error.details.starts_with("CNI_ARGS.MAC"), "{error}");
+}
+
+#[test]
 fn vlan_0_means_none() {
     assert_eq!(plan(&json!({"host": {"bridge": {"vlanId": 0}}})).unwrap().vlan, None);
     assert_eq!(plan(&json!({"host": {"bridge": {"vlanId": 7}}})).unwrap().vlan, Some(7));

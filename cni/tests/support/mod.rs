@@ -20,6 +20,10 @@ pub(crate) mod slow;
 pub(crate) mod vswitch;
 
 #[cfg(feature = "ovs")]
+pub(crate) mod containers;
+#[cfg(feature = "ovs")]
+pub(crate) mod ovs_dpdk;
+#[cfg(feature = "ovs")]
 pub(crate) mod ovsdb;
 #[cfg(feature = "vpp")]
 pub(crate) mod vpp;
