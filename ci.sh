@@ -188,17 +188,12 @@ bench() {
     if [ "$what" = criterion ]; then
         cargo bench -p ringport-bench "$@"
     else
-        [ "$what" = cni ] && static_plugin
+        if [ "$what" = cni ]; then
+            static
+            export RINGPORT_CNI_PLUGIN=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/userspace
+        fi
         cargo run -q --release -p ringport-bench --bin peers -- "$what" "$@"
     fi
-}
-
-# The plugin as it is shipped: one file that needs no library of the host.
-static_plugin() {
-    local target
-    target=$(rustc -vV | sed -n 's/^host: //p')
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build -q --release -p ringport-cni --bin userspace --target "$target"
-    export RINGPORT_CNI_PLUGIN=${CARGO_TARGET_DIR:-target}/$target/release/userspace
 }
 
 step=${1:-help}

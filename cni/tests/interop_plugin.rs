@@ -120,6 +120,25 @@ fn second_add_of_an_attachment_is_refused_and_leaves_the_first() {
 }
 
 #[test]
+fn container_whose_id_begins_as_another_ones_is_refused_and_leaves_that_one() {
+    let Some(ovsdb) = start("container_whose_id_begins_as_another_ones") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0");
+    runtime.container = "default-container1".to_owned();
+    runtime.call("ADD").ok();
+    let files = runtime.leftovers();
+    runtime.container = "default-container2".to_owned();
+    let answer = runtime.call("ADD");
+    assert_eq!(answer.code(), 101);
+    assert!(answer.stdout.contains("default-container1"), "{answer:?}");
+    runtime.call("DEL").ok();
+    assert_eq!(runtime.leftovers(), files);
+    assert_eq!(ovsdb.names("Port").len(), 2);
+    runtime.container = "default-container1".to_owned();
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
 fn check_tells_a_port_that_was_removed_and_an_unknown_attachment() {
     let Some(ovsdb) = start("check_tells_a_port_that_was_removed") else { return };
     let runtime = runtime(&ovsdb, "1.0.0");

@@ -100,7 +100,12 @@ impl Ovs {
     ///
     /// # Errors
     /// What `ovs-vsctl` says.
-    pub fn add_port(&self, port: &str, socket: Socket, settings: &[&str]) -> Result<(), PeerError> {
+    pub fn add_port(
+        &mut self,
+        port: &str,
+        socket: Socket,
+        settings: &[&str],
+    ) -> Result<(), PeerError> {
         let path = format!("options:vhost-server-path={}", self.socket(port).display());
         let kind: &[&str] = match socket {
             Socket::Connects => &["type=dpdkvhostuserclient", &path],

@@ -5,12 +5,13 @@ use super::undo::{API_TIME, Means, clear_way, undo};
 use crate::container;
 use crate::device_info;
 use crate::engines::{self, Vswitch};
+use crate::env::short_id;
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
 use crate::kubernetes::{Budget, Visit};
 use crate::plan::{Plan, data_file_name};
 use crate::result::{CniResult, Interface};
-use crate::state::{Exclusive, Phase, Record, Step, Store};
+use crate::state::{Exclusive, Owner, Phase, Record, Step, Store};
 use serde_json::Value;
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -28,7 +29,14 @@ pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
 
     let mut making = Making { call, plan: &plan, vswitch: &*vswitch, ipam, pod };
     let mut record = Record::intent(plan.owner.clone(), making.steps());
+    refuse_shared_directory(&store, &plan)?;
     store.put(&record)?;
+    // Somebody may have come at the same time. What the record names is not ours to undo then.
+    refuse_shared_directory(&store, &plan).inspect_err(|_| {
+        if let Err(error) = store.remove(&record.owner) {
+            tracing::error!(%error, "the record of a refused ADD stays");
+        }
+    })?;
     let made = making.make(previous).and_then(|result| {
         record.phase = Phase::Ready;
         record.result = Some(result.clone());
@@ -46,6 +54,23 @@ pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
             }
         }
     })
+}
+
+/// Containers whose IDs begin alike would have one directory: to undo an ADD of the second would take
+/// the first one's files.
+fn refuse_shared_directory(store: &Store, plan: &Plan) -> Result<(), CniError> {
+    let id = &plan.owner.container_id;
+    let alike = |it: &Owner| it.container_id != *id && short_id(&it.container_id) == short_id(id);
+    for other in store.all_owners()?.iter().filter(|it| alike(it)) {
+        let steps = store.get(other)?.map(|record| record.steps).unwrap_or_default();
+        if steps.iter().any(|step| matches!(step, Step::Directory { path } if *path == plan.dir)) {
+            let msg =
+                "another container has this directory: their IDs begin with the same 12 characters";
+            let details = format!("{} is of container {}", plan.dir.display(), other.container_id);
+            return Err(CniError::new(code::EXISTS, msg).with_details(details));
+        }
+    }
+    Ok(())
 }
 
 /// Code 3 tells a runtime that it need not call DEL. When something is left, it must.
