@@ -17,7 +17,7 @@ usage: ./ci.sh STEP [ARGUMENT ...]
   interop    tests with real peers, one at a time
   loom       the model checker over ring and doorbell functions
   fuzz       replay of the corpora; with a target: fuzz it  (./ci.sh fuzz TARGET SECONDS)
-  soak       long counts: restarts, kills, load, fuzz      (./ci.sh soak [MINUTES])
+  soak       long counts: restarts, kills, load, fuzz       (./ci.sh soak [MINUTES])
   bench      benchmarks                                     (./ci.sh bench memif|vhost-user|cni [--quick] | criterion)
   all        test, then bench memif --quick
   help       this text
@@ -183,11 +183,12 @@ bench() {
     fi
 }
 
-# The plugin as it is shipped: one file that needs no library of the host.
+# The plugin as it is shipped: one file that needs no library of the host, without symbols.
 static_plugin() {
     local target
     target=$(rustc -vV | sed -n 's/^host: //p')
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build -q --release -p ringport-cni --bin userspace --target "$target"
+    CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build -q --release -p ringport-cni --bin userspace --target "$target"
     export RINGPORT_CNI_PLUGIN=${CARGO_TARGET_DIR:-target}/$target/release/userspace
 }
 
