@@ -18,7 +18,7 @@ usage: ./ci.sh STEP [ARGUMENT ...]
   interop    tests with real peers, one at a time
   loom       the model checker over ring and doorbell functions
   fuzz       replay of the corpora; with a target: fuzz it  (./ci.sh fuzz TARGET SECONDS)
-  soak       long counts: restarts, kills, load, fuzz      (./ci.sh soak [MINUTES])
+  soak       long counts: restarts, kills, load, fuzz       (./ci.sh soak [MINUTES])
   bench      benchmarks                                     (./ci.sh bench memif|vhost-user|cni [--quick] | criterion)
   all        test, then bench memif --quick
   help       this text
@@ -189,7 +189,7 @@ bench() {
         cargo bench -p ringport-bench "$@"
     else
         if [ "$what" = cni ]; then
-            static
+            CARGO_PROFILE_RELEASE_STRIP=symbols static
             export RINGPORT_CNI_PLUGIN=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/userspace
         fi
         cargo run -q --release -p ringport-bench --bin peers -- "$what" "$@"

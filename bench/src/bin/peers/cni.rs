@@ -134,7 +134,7 @@ impl Bench {
         Ok(taken)
     }
 
-    /// A port by what the plugin before ran: four programs for ADD, two for DEL.
+    /// A port by what the plugin before ran: three programs for ADD, two for DEL.
     fn theirs(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
         let port = format!("bench-{round}-net2");
         let path = self.vswitch.path().join("shared").join(&port);
