@@ -8,10 +8,11 @@ mod support;
 
 use ringport_bench::peers::skip;
 use serde_json::{Value, json};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 use support::DEADLINE;
-use support::call::{PLUGINS, Runtime};
+use support::call::{PLUGINS, Runtime, userspace};
 use support::ovsdb::Ovsdb;
 use support::vswitch::FakeVswitch;
 
@@ -104,6 +105,29 @@ fn server_port_gets_its_socket_moved_to_the_container() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&socket.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o660);
     assert!(!ovsdb.path().join("0123456789ab-net1").exists());
+    runtime.call("DEL").ok();
+    nothing_left(&ovsdb, &runtime);
+}
+
+#[test]
+fn reconcile_moves_a_socket_that_a_restarted_switch_has_made_anew() {
+    let Some(ovsdb) = start("reconcile_moves_a_socket") else { return };
+    let mut runtime = runtime(&ovsdb, "1.0.0");
+    runtime.conf["host"]["vhost"] = json!({"mode": "server"});
+    runtime.conf["host"]["socket"] = json!({"mode": "0660"});
+    runtime.call("ADD").ok();
+    let records = ovsdb.path().join("data");
+    let reconcile = || userspace(&["reconcile", records.to_str().unwrap()]).ok().json();
+    assert_eq!(reconcile()["restored"], json!([]));
+
+    let (made, socket) = ("0123456789ab-net1", runtime.dir().join("0123456789ab-net1"));
+    assert!(UnixStream::connect(&socket).is_err(), "the one of before listens no more");
+    let _listener = UnixListener::bind(ovsdb.path().join(made)).unwrap();
+    assert_eq!(reconcile()["restored"].as_array().unwrap().len(), 1);
+    UnixStream::connect(&socket).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&socket.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o660);
+    assert_eq!(reconcile()["there"].as_array().unwrap().len(), 1);
     runtime.call("DEL").ok();
     nothing_left(&ovsdb, &runtime);
 }

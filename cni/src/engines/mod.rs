@@ -84,7 +84,7 @@ pub fn of(conf: &NetConf, engine: Engine) -> Result<Box<dyn Vswitch + '_>, CniEr
 pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> {
     match step {
         #[cfg(feature = "ovs")]
-        Step::OvsPort { db, bridge, port } => ovs::undo(db, bridge, port, owner, conf),
+        Step::OvsPort { db, bridge, port, .. } => ovs::undo(db, bridge, port, owner, conf),
         #[cfg(feature = "vpp")]
         Step::VppPort { api, socket, bridge, .. } => vpp::undo(api, socket, *bridge, owner, conf),
         #[allow(unreachable_patterns, reason = "without a feature one engine is left over")]
@@ -96,13 +96,15 @@ pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> 
     }
 }
 
-/// Whether a vswitch has lost what a step made, by a restart. Open vSwitch loses nothing: its database
-/// keeps the ports.
+/// Whether a vswitch has lost what a step made, by a restart. Open vSwitch keeps its ports, and makes
+/// those of them that listen a socket in its own directory again.
 ///
 /// # Errors
 /// When the vswitch cannot be reached; code 102 when it has something else in that place.
 pub fn is_lost(step: &Step, told: &CniResult) -> Result<bool, CniError> {
     match step {
+        #[cfg(feature = "ovs")]
+        Step::OvsPort { db, port, socket: Some(socket), .. } => ovs::is_lost(db, port, socket),
         #[cfg(feature = "vpp")]
         Step::VppPort { api, port, .. } => vpp::is_lost(api, port, told),
         _ => {
@@ -118,6 +120,8 @@ pub fn is_lost(step: &Step, told: &CniResult) -> Result<bool, CniError> {
 /// When the vswitch cannot be reached, or refuses.
 pub fn make_again(step: &Step, told: &CniResult) -> Result<(), CniError> {
     match step {
+        #[cfg(feature = "ovs")]
+        Step::OvsPort { db, port, socket: Some(socket), .. } => ovs::make_again(db, port, socket),
         #[cfg(feature = "vpp")]
         Step::VppPort { api, port, .. } => vpp::make_again(api, port, told),
         _ => {

@@ -15,6 +15,7 @@ pub use old::{OldOvsRecord, OldRecord};
 pub use store::{Exclusive, Store};
 
 use crate::kubernetes::PodName;
+use crate::plan::Access;
 use crate::result::CniResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,6 +109,9 @@ pub enum Step {
         bridge: String,
         /// Name of the port.
         port: String,
+        /// The port's socket, when Open vSwitch makes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        socket: Option<ServerSocket>,
     },
     /// An interface on VPP, its memif socket, and its bridge domain when it is ours and empty.
     VppPort {
@@ -147,4 +151,15 @@ pub enum Step {
         /// What the annotation of the pod's directory says because of us.
         mapped_dir: String,
     },
+}
+
+/// A socket that Open vSwitch makes anew whenever it starts, and that is moved to the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSocket {
+    /// Directory in which it appears; empty for the one that Open vSwitch names.
+    pub run_dir: String,
+    /// Where the container finds it.
+    pub path: PathBuf,
+    /// Who may use it.
+    pub access: Access,
 }

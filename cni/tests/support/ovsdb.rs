@@ -1,11 +1,12 @@
 //! Databases of Open vSwitch.
 
 use super::{DEADLINE, until};
-use ringport_bench::peers::{find_program, skip};
+use nix::sys::signal::Signal;
+use ringport_bench::peers::{CommandGuard, find_program, skip};
 use ringport_cni::engines::ovs::Database;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -14,7 +15,7 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// A database server with an empty database, in a directory of its own.
 pub(crate) struct Ovsdb {
     pub(crate) directory: TempDir,
-    server: Child,
+    server: CommandGuard,
 }
 
 impl Ovsdb {
@@ -78,29 +79,25 @@ impl Ovsdb {
 
     /// Ends the server, as an outage.
     pub(crate) fn stop(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
+        self.server.signal(Signal::SIGKILL).unwrap();
+        self.server.wait_end(DEADLINE).unwrap().unwrap();
     }
 }
 
-fn spawn(program: &Path, directory: &Path) -> Child {
-    Command::new(program)
+fn spawn(program: &Path, directory: &Path) -> CommandGuard {
+    let mut command = Command::new(program);
+    command
         .arg(directory.join("conf.db"))
         .arg(format!("--remote=punix:{}", directory.join("db.sock").display()))
         .arg("--remote=ptcp:0:127.0.0.1")
         .arg("--no-chdir")
         .arg(format!("--log-file={}", directory.join("ovsdb.log").display()))
-        .arg(format!("--unixctl={}", directory.join("ctl").display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .arg(format!("--unixctl={}", directory.join("ctl").display()));
+    CommandGuard::spawn("ovsdb-server", &mut command).unwrap()
 }
 
 impl Drop for Ovsdb {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        let _ = self.server.signal(Signal::SIGKILL);
     }
 }

@@ -9,7 +9,8 @@ use crate::env::{CallEnv, is_identifier};
 use crate::error::{CniError, code};
 use crate::plan::{Plan, container_dir, ovs_db, ovs_timeout};
 use crate::result::CniResult;
-use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
+use crate::state::{OldRecord, Owner, ServerSocket, Step, remove_directory, remove_file};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 /// The Open vSwitch of a network.
@@ -33,6 +34,39 @@ pub fn undo(
     Ok(database.remove_port(port, bridge, Some(owner))?)
 }
 
+/// Whether Open vSwitch, restarted, has made the socket of a port that listens anew: the container's
+/// one is nobody's then.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn is_lost(db: &str, port: &str, socket: &ServerSocket) -> Result<bool, CniError> {
+    let mut database = Database::connect(db, ovs_timeout(&NetConf::default()))?;
+    let made = made_socket(&mut database, &socket.run_dir, port)?;
+    Ok(made.symlink_metadata().is_ok_and(|it| it.file_type().is_socket()))
+}
+
+/// Moves such a socket to the container, if that was not done yet.
+///
+/// # Errors
+/// When the database cannot be reached; code 5.
+pub fn make_again(db: &str, port: &str, socket: &ServerSocket) -> Result<(), CniError> {
+    let mut database = Database::connect(db, ovs_timeout(&NetConf::default()))?;
+    let made = made_socket(&mut database, &socket.run_dir, port)?;
+    if made.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    container::move_socket(&made, &socket.path, socket.access)
+}
+
+/// Where Open vSwitch makes the socket of a port that listens.
+fn made_socket(database: &mut Database, run_dir: &str, port: &str) -> Result<PathBuf, OvsError> {
+    let directory = match run_dir {
+        "" => database.vswitch()?.socket_dir,
+        given => PathBuf::from(given),
+    };
+    Ok(directory.join(port))
+}
+
 impl<'a> OpenVswitch<'a> {
     /// The one that a configuration names.
     #[must_use]
@@ -51,6 +85,11 @@ impl Vswitch for OpenVswitch<'_> {
             db: ovs_db(self.conf).to_owned(),
             bridge: plan.bridge.clone(),
             port: plan.port.clone(),
+            socket: (plan.host_mode == Mode::Server).then(|| ServerSocket {
+                run_dir: self.conf.ovs.run_dir.clone(),
+                path: plan.socket.clone(),
+                access: plan.access,
+            }),
         }
     }
 
@@ -59,11 +98,8 @@ impl Vswitch for OpenVswitch<'_> {
         let number = database.add_port(&PortSpec::of(plan))?;
         tracing::info!(port = plan.port, bridge = plan.bridge, number, "port made");
         if plan.host_mode == Mode::Server {
-            let directory = match self.conf.ovs.run_dir.as_str() {
-                "" => database.vswitch()?.socket_dir,
-                given => PathBuf::from(given),
-            };
-            container::move_socket(&directory.join(&plan.port), &plan.socket, plan.access)?;
+            let made = made_socket(&mut database, &self.conf.ovs.run_dir, &plan.port)?;
+            container::move_socket(&made, &plan.socket, plan.access)?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub mod rpc;
 
 pub use address::Address;
 pub use database::Database;
-pub use engine::{OpenVswitch, undo};
+pub use engine::{OpenVswitch, is_lost, make_again, undo};
 pub use port::PortSpec;
 
 use crate::error::{CniError, code};
