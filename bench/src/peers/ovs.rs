@@ -2,8 +2,9 @@
 //!
 //! What 3.1 does:
 //! * A bridge is a device of the machine as well, and stays unless the daemon is asked to clean up.
-//! * `--no-huge` needs `--legacy-mem`. With 256 MB, a daemon that finds two ports when it starts may not get
-//!   buffers for the second: it connects that one's link, and forwards nothing there.
+//! * `--no-huge` needs `--legacy-mem`.
+//! * Without `per-port-memory`, a daemon that finds ports when it starts may not get the buffers that it wants
+//!   to share between them: it connects their links, forwards nothing, and says so in its log only.
 //! * A daemon that was killed leaves the sockets on which it listened. The next one fails to listen there
 //!   and closes a descriptor twice, often that of the bridge's device, whose thread never rests again.
 
@@ -82,7 +83,8 @@ impl Ovs {
         // A prefix of its own: another may run on this machine.
         let extra = format!("other_config:dpdk-extra={MEMORY} --file-prefix={}", ovs.bridge);
         let set = ["set", "Open_vSwitch", ".", "other_config:dpdk-init=true", &extra];
-        ovs.vsctl(&[&["--no-wait"], &set[..], &["other_config:pmd-cpu-mask=0x2"]].concat())?;
+        let more = ["other_config:pmd-cpu-mask=0x2", "other_config:per-port-memory=true"];
+        ovs.vsctl(&[&["--no-wait"], &set[..], &more].concat())?;
         ovs.start_vswitchd()?;
         let bridge = ovs.bridge.clone();
         let set = ["set", "bridge", &bridge, "datapath_type=netdev"];
