@@ -158,6 +158,8 @@ test_all() {
     setup
     RINGPORT_SKIP_LOG=$(mktemp)
     export RINGPORT_SKIP_LOG
+    # Builds that nobody goes on with, and whose variables nobody looks at.
+    export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
     # The check of a change is the same for everybody; new cases are soak's and the fuzz targets' task.
     export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
     fmt
