@@ -92,6 +92,24 @@ impl Ovs {
         Ok(ovs)
     }
 
+    /// A directory that lives as long, where both daemons have their files.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Address of the database.
+    #[must_use]
+    pub fn database(&self) -> String {
+        format!("unix:{}", self.dir.path().join("db.sock").display())
+    }
+
+    /// Name of the bridge.
+    #[must_use]
+    pub fn bridge(&self) -> &str {
+        &self.bridge
+    }
+
     /// The socket of a port.
     #[must_use]
     pub fn socket(&self, port: &str) -> PathBuf {
@@ -157,7 +175,7 @@ impl Ovs {
     /// # Errors
     /// What it says.
     pub fn vsctl(&self, arguments: &[&str]) -> Result<(), PeerError> {
-        let database = format!("--db=unix:{}", self.dir.path().join("db.sock").display());
+        let database = format!("--db={}", self.database());
         let timeout = format!("--timeout={}", DEADLINE.as_secs());
         run(Command::new("ovs-vsctl").args([&database, &timeout]).args(arguments))
     }
@@ -165,7 +183,7 @@ impl Ovs {
     fn start_vswitchd(&mut self) -> Result<(), PeerError> {
         let at = |name: &str| self.dir.path().join(name).display().to_string();
         let mut command = Command::new(VSWITCHD);
-        command.arg(format!("unix:{}", at("db.sock")));
+        command.arg(self.database());
         command.arg(format!("--unixctl={}", at("vswitchd.ctl")));
         command.arg("--pidfile").env("OVS_RUNDIR", self.dir.path());
         command.env("OVS_LOGDIR", self.dir.path());

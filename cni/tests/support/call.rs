@@ -119,17 +119,21 @@ impl Runtime {
         } else {
             command.env("CNI_COMMAND", verb);
         }
-        let mut child = self
-            .attachment(&mut command)
+        let mut child = self.spawn(&mut command);
+        // It may end without having read.
+        let _ = child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes());
+        Running(child)
+    }
+
+    /// Starts a command about the attachment, as a group of its own; what it says goes nowhere.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Child {
+        self.attachment(command)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        // It may end without having read.
-        let _ = child.stdin.take().unwrap().write_all(self.conf.to_string().as_bytes());
-        Running(child)
+            .unwrap()
     }
 
     /// Tells a command which attachment it is about.

@@ -10,8 +10,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use ringport_bench::peers::skip;
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 /// More steps than any call has.
 const STEPS_MAX: usize = 1000;
@@ -63,14 +62,7 @@ impl Traced {
     fn start(runtime: &Runtime, verb: &str) -> nix::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_userspace"));
         command.env_clear().env("CNI_COMMAND", verb);
-        let mut child: Child = runtime
-            .attachment(&mut command)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = runtime.spawn(&mut command);
         let this = Self(Pid::from_raw(i32::try_from(child.id()).unwrap()));
         let follow = Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_TRACEFORK

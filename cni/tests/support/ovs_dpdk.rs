@@ -2,20 +2,19 @@
 
 use super::ovsdb::Ovsdb;
 use super::{DEADLINE, until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use ringport_bench::peers::{PeerLock, find_program, skip};
+use ringport_bench::peers::{CommandGuard, PeerLock, find_program, skip};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 const VSWITCHD: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 
-const EXIT: [&str; 2] = ["exit", "--cleanup"];
+const EXIT: [&str; 3] = ["--timeout=5", "exit", "--cleanup"];
 
 /// ovs-vswitchd with DPDK; ended when dropped. It polls: one at a time.
 pub(crate) struct Vswitch {
-    process: Child,
+    process: CommandGuard,
     control: PathBuf,
     _lock: PeerLock,
 }
@@ -43,17 +42,14 @@ impl Vswitch {
         let set = json!({"op": "update", "table": "Open_vSwitch", "where": [],
                          "row": {"other_config": options}});
         ovsdb.database(DEADLINE).transact(vec![set]).unwrap();
-        let process = Command::new(VSWITCHD)
+        let mut command = Command::new(VSWITCHD);
+        command
             .arg(ovsdb.address())
             .arg(format!("--log-file={}", ovsdb.path().join("vswitchd.log").display()))
             .arg(format!("--unixctl={}", ovsdb.path().join("vswitchd.ctl").display()))
             .env("OVS_RUNDIR", ovsdb.path())
-            .env("OVS_LOGDIR", ovsdb.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .env("OVS_LOGDIR", ovsdb.path());
+        let process = CommandGuard::spawn("ovs-vswitchd", &mut command).unwrap();
         let control = ovsdb.path().join("vswitchd.ctl");
         let this = Self { process, control, _lock: lock };
         until("DPDK is initialised", || ovsdb.database(DEADLINE).vswitch().unwrap().dpdk);
@@ -63,12 +59,10 @@ impl Vswitch {
 
 impl Drop for Vswitch {
     fn drop(&mut self) {
-        // Asked this way, it takes its devices away as well.
+        // Asked this way, it takes its devices away as well; if it cannot be asked, it is ended without.
         if let Some(appctl) = find_program("ovs-appctl") {
             let _ = Command::new(appctl).arg("-t").arg(&self.control).args(EXIT).status();
+            let _ = self.process.wait_end(Duration::from_secs(5));
         }
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
-        let _ = kill(pid, Signal::SIGTERM);
-        let _ = self.process.wait();
     }
 }

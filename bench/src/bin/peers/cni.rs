@@ -2,12 +2,11 @@
 //! `ovs-vsctl`, size and memory against an IPAM plugin of Debian's.
 
 mod memory;
-mod vswitch;
 
 use super::Options;
 use super::report::{Machine, Spread};
-use anyhow::{Context, ensure};
-use ringport_bench::peers::{PeerLock, find_program};
+use anyhow::{Context, bail, ensure};
+use ringport_bench::peers::{Ovs, PeerLock, find_program, ovs};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -15,12 +14,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use vswitch::Vswitch;
 
 /// Where Debian has its CNI plugins.
 const PLUGINS: &str = "/usr/lib/cni";
-/// The bridge, which stays; it is a device of the machine as well.
-const BRIDGE: &str = "ringport-bench";
 
 /// What a run found out.
 #[derive(Debug, Serialize)]
@@ -103,7 +99,8 @@ struct Bench {
     plugin: PathBuf,
     host_local: Option<PathBuf>,
     vsctl: PathBuf,
-    vswitch: Vswitch,
+    /// Both contenders find its bridge there, and leave it there.
+    vswitch: Ovs,
     _lock: PeerLock,
 }
 
@@ -114,12 +111,13 @@ impl Bench {
         ensure!(plugin.is_file(), "{} is not there", plugin.display());
         let vsctl = find_program("ovs-vsctl").context("ovs-vsctl is not installed")?;
         let lock = PeerLock::acquire()?;
-        let vswitch = Vswitch::start()?;
+        if let Some(why) = ovs::missing() {
+            bail!("no Open vSwitch with DPDK: {why}");
+        }
+        let vswitch = Ovs::start()?;
         let host_local = Some(Path::new(PLUGINS).join("host-local")).filter(|it| it.is_file());
         let this = Self { plugin, host_local, vsctl, vswitch, _lock: lock };
         std::fs::write(this.vswitch.path().join("netns"), "")?;
-        // Both find the bridge there, and leave it there.
-        this.vsctl(&["add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev"])?;
         Ok(this)
     }
 
@@ -138,22 +136,23 @@ impl Bench {
     fn theirs(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
         let port = format!("bench-{round}-net2");
         let path = self.vswitch.path().join("shared").join(&port);
+        let bridge = self.vswitch.bridge();
         let start = Instant::now();
-        self.vsctl(&["--bare", "--columns=name", "find", "bridge", &format!("name={BRIDGE}")])?;
+        self.vsctl(&["--bare", "--columns=name", "find", "bridge", &format!("name={bridge}")])?;
         let options = format!("options:vhost-server-path={}", path.display());
         let kind = "type=dpdkvhostuserclient";
-        self.vsctl(&["add-port", BRIDGE, &port, "--", "set", "Interface", &port, kind, &options])?;
+        self.vsctl(&["add-port", bridge, &port, "--", "set", "Interface", &port, kind, &options])?;
         self.vsctl(&["--bare", "--columns=mac", "find", "port", &format!("name={port}")])?;
         let added = start.elapsed();
         let start = Instant::now();
-        self.vsctl(&["--if-exists", "del-port", BRIDGE, &port])?;
-        self.vsctl(&["list-ports", BRIDGE])?;
+        self.vsctl(&["--if-exists", "del-port", bridge, &port])?;
+        self.vsctl(&["list-ports", bridge])?;
         Ok([added, start.elapsed()])
     }
 
     fn vsctl(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(&self.vsctl);
-        command.arg(format!("--db={}", self.vswitch.address())).args(arguments);
+        command.arg(format!("--db={}", self.vswitch.database())).args(arguments);
         timed(command.stdin(Stdio::null()), "").map(|_| ())
     }
 
@@ -162,9 +161,9 @@ impl Bench {
         json!({
             "cniVersion": "1.0.0", "name": "bench", "type": "userspace",
             "sharedDir": base.join("shared"), "dataDir": base.join("data"),
-            "ovs": {"db": self.vswitch.address()},
+            "ovs": {"db": self.vswitch.database()},
             "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge",
-                     "bridge": {"bridgeName": BRIDGE}},
+                     "bridge": {"bridgeName": self.vswitch.bridge()}},
         })
     }
 
@@ -220,13 +219,6 @@ impl Bench {
             peaks.extend(Spread::of(&of).map(|spread| (name.to_owned(), spread)));
         }
         Ok(peaks)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // The device goes with it.
-        let _ = self.vsctl(&["--if-exists", "del-br", BRIDGE]);
     }
 }
 
