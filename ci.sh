@@ -27,6 +27,7 @@ environment
   RINGPORT_REQUIRE_PEERS=1   a missing peer fails instead of being skipped
   RINGPORT_VPP=DIR           a VPP to test with (DIR/bin/vpp, built by you)
   RINGPORT_LIBMEMIF=DIR      a libmemif to test with (DIR/bin/icmp_responder, built by you)
+  RINGPORT_MULTUS=FILE       a Multus, RINGPORT_CNITOOL=FILE a cnitool, that call the CNI plugin
 TXT
 }
 

@@ -30,10 +30,12 @@ impl Cluster {
         let api = FakeApiServer::start(lab.path());
         let mut runtime = lab.memif();
         runtime.conf["kubeconfig"] = json!(api.kubeconfig(User::Token));
-        runtime.args = format!(
-            "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod-1;\
+        let pod = format!(
+            "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod-1;\
              K8S_POD_INFRA_CONTAINER_ID=0123456789abcdef;K8S_POD_UID={UID}"
         );
+        // As Multus 4.0.2 has them: its own, then those that it was given.
+        runtime.args = format!("IgnoreUnknown=true;{pod};IgnoreUnknown=1;{pod}");
         let this = Self { lab, api, runtime };
         this.api.set_pod(this.pod());
         this

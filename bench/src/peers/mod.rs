@@ -146,15 +146,37 @@ fn require(test: &str, name: &str, found: Result<PathBuf, String>) -> Option<Pee
 ///
 /// # Panics
 /// When `RINGPORT_REQUIRE_PEERS=1`: then nothing may be skipped.
-#[expect(clippy::panic, clippy::print_stderr, reason = "tests ask for exactly this")]
+#[expect(clippy::panic, reason = "tests ask for exactly this")]
 pub fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED: {test}: {why}");
     if std::env::var_os("RINGPORT_REQUIRE_PEERS").is_some_and(|value| value == "1") {
         panic!("{line} (RINGPORT_REQUIRE_PEERS=1)");
     }
+    report(&line);
+}
+
+/// Where the user's environment says that a program is that no package has: `variable` is its path, or
+/// with `within` that of the directory it is in. Not set: `test` is reported as skipped, whatever
+/// `RINGPORT_REQUIRE_PEERS` says. It has no lock: take a [`PeerLock`] for those that poll a core.
+///
+/// # Panics
+/// When the variable is set and the program is not there.
+#[must_use]
+pub fn peer_by_path(test: &str, variable: &str, within: &str) -> Option<PathBuf> {
+    let Some(path) = std::env::var_os(variable).map(PathBuf::from) else {
+        report(&format!("SKIPPED: {test}: {variable} is not set"));
+        return None;
+    };
+    let program = if within.is_empty() { path.clone() } else { path.join(within) };
+    assert!(program.is_file(), "{variable} is set, but {} is not there", program.display());
+    Some(path)
+}
+
+#[expect(clippy::print_stderr, reason = "who runs tests reads it there")]
+fn report(line: &str) {
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("RINGPORT_SKIP_LOG")
-        && let Err(error) = append_line(Path::new(&path), &line)
+        && let Err(error) = append_line(Path::new(&path), line)
     {
         eprintln!("{}: {error}", Path::new(&path).display());
     }

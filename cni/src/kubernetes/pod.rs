@@ -26,15 +26,17 @@ impl PodName {
     /// Reads `CNI_ARGS`. `None`: the container is of no pod.
     ///
     /// # Errors
-    /// Code 4: a part is missing, given twice, or cannot be one.
+    /// Code 4: a part is missing, has two values, or cannot be one.
     pub fn from_args(args: &str) -> Result<Option<Self>, CniError> {
         let get = |key: &str| -> Result<&str, CniError> {
             let pairs = args.split(';').filter_map(|pair| pair.split_once('='));
-            let mut values = pairs.filter(|(name, _)| *name == key).map(|(_, value)| value);
-            match (values.next(), values.next()) {
-                (value, None) => Ok(value.unwrap_or_default()),
-                _ => Err(bad(format!("CNI_ARGS names {key} twice"))),
+            let mut values = pairs.filter(|(name, value)| *name == key && !value.is_empty());
+            let first = values.next().map_or("", |(_, value)| value);
+            // Multus repeats what the runtime gave it after what it made of that.
+            if values.any(|(_, value)| value != first) {
+                return Err(bad(format!("CNI_ARGS has two values of {key}")));
             }
+            Ok(first)
         };
         let namespace = get("K8S_POD_NAMESPACE")?;
         let (name, uid) = (get("K8S_POD_NAME")?, get("K8S_POD_UID")?);
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_name_and_a_name_given_twice_are_code_4() {
+    fn half_a_name_and_two_names_are_code_4() {
         for args in [
             "K8S_POD_NAME=p",
             "K8S_POD_NAMESPACE=ns",
@@ -121,5 +123,13 @@ mod tests {
         ] {
             assert_eq!(of(args).unwrap_err().code, 4, "{args}");
         }
+    }
+
+    #[test]
+    fn arguments_that_multus_repeats_count_once() {
+        let args = "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p;K8S_POD_UID=";
+        let twice = of(&format!("IgnoreUnknown=true;{args};IgnoreUnknown=1;{args}5a")).unwrap();
+        assert_eq!(twice, of(&format!("{args}5a")).unwrap());
+        assert_eq!(twice.unwrap().uid, "5a");
     }
 }

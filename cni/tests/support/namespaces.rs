@@ -33,6 +33,13 @@ impl Namespaces {
         PathBuf::from(DIRECTORY).join(&self.0[number])
     }
 
+    /// Takes one away before the others.
+    pub(crate) fn remove(&mut self, number: usize) {
+        let name = self.0.remove(number);
+        let status = Command::new("ip").args(["netns", "del", &name]).status().unwrap();
+        assert!(status.success(), "{name}");
+    }
+
     /// Puts a device into one, for plugins that will not do without.
     pub(crate) fn add_device(&self, number: usize, device: &str) {
         let mut command = Command::new("ip");

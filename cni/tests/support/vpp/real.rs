@@ -1,8 +1,7 @@
 //! A real VPP of our own, as quiet as it can be.
 
 use super::super::{DEADLINE, until};
-use ringport_bench::peers::{CommandGuard, PeerLock};
-use std::io::Write;
+use ringport_bench::peers::{CommandGuard, PeerLock, peer_by_path};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,12 +20,7 @@ impl RealVpp {
     /// Starts the one that `RINGPORT_VPP` names, with everything that it writes in `dir`. `None`: the
     /// variable is not set, and the test was reported as skipped; no package has VPP.
     pub(crate) fn start(test: &str, dir: &Path) -> Option<Self> {
-        let Some(install) = std::env::var_os("RINGPORT_VPP").map(PathBuf::from) else {
-            skipped(&format!("SKIPPED: {test}: RINGPORT_VPP is not set"));
-            return None;
-        };
-        let program = install.join("bin/vpp");
-        assert!(program.is_file(), "RINGPORT_VPP is set, but {} is not there", program.display());
+        let install = peer_by_path(test, "RINGPORT_VPP", "bin/vpp")?;
         let lock = PeerLock::acquire().unwrap();
         std::fs::create_dir(dir).unwrap();
         let mut this = Self {
@@ -109,13 +103,5 @@ impl RealVpp {
 impl Drop for RealVpp {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn skipped(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-    if let Some(path) = std::env::var_os("RINGPORT_SKIP_LOG") {
-        let file = std::fs::File::options().create(true).append(true).open(path);
-        file.and_then(|mut file| writeln!(file, "{line}")).unwrap();
     }
 }
