@@ -134,6 +134,38 @@ fn multus_adds_checks_and_deletes_two_interfaces_of_a_pod() {
     multus.call("DEL", None).ok();
 }
 
+/// The networks of a pod are objects in the cluster, and its status says what it got.
+#[test]
+fn multus_shows_device_and_addresses_of_a_network_that_the_pod_asks_for() {
+    let test = "multus_shows_device_and_addresses";
+    let Some(mut multus) = Multus::start(test) else { return };
+    let mut network = multus.conf["delegates"][1].take();
+    network["capabilities"] = json!({"deviceID": true, "CNIDeviceInfoFile": true, "mac": true});
+    multus.api.add_network("fast", &network);
+    let wanted = json!([{"name": "fast", "namespace": "ns", "mac": MAC, "deviceID": "vhost-7"}]);
+    multus.api.annotate("k8s.v1.cni.cncf.io/networks", &wanted.to_string());
+    multus.conf["kubeconfig"] = json!(multus.api.kubeconfig(User::Token));
+    multus.conf["delegates"] =
+        json!([{"cniVersion": "1.0.0", "name": "default", "type": "loopback"}]);
+    let loopback = Path::new(PLUGINS).join("loopback");
+    symlink(loopback, multus.scene.runtime.plugins.join("loopback")).unwrap();
+
+    let result = multus.call("ADD", None).ok().json();
+    let status = multus.api.annotation("k8s.v1.cni.cncf.io/network-status");
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let shown = &status[1];
+    assert_eq!(shown["name"], "ns/fast", "{status}");
+    assert_eq!((&shown["interface"], &shown["mac"]), (&json!("net1"), &json!(MAC)));
+    assert_eq!(shown["ips"].as_array().unwrap().len(), 2, "{status}");
+    assert_eq!(shown["device-info"]["type"], "vhost-user", "{status}");
+    let device = &shown["device-info"]["vhost-user"];
+    assert_eq!(device["mode"], "server", "{status}");
+    assert!(device["path"].as_str().unwrap().starts_with("/var/run/app/"), "{status}");
+    assert_eq!(multus.annotated(), ["net1"]);
+    multus.call("DEL", Some(&result)).ok();
+    multus.nothing_left();
+}
+
 #[test]
 fn interface_that_multus_added_is_taken_back_when_the_next_one_is_refused() {
     let Some(mut multus) = Multus::start("interface_that_multus_added") else { return };

@@ -108,6 +108,10 @@ fn configurations_of_networks_give_plans_without_a_warning() {
     for network in of_kind("NetworkAttachmentDefinition") {
         let plan = plan(network["spec"]["config"].as_str().unwrap());
         assert_eq!(plan.owner.network, network["metadata"]["name"]);
+        // Multus 4.0.2 was seen to refuse later ones: "unsupported CNI result version".
+        let conf: Value =
+            serde_json::from_str(network["spec"]["config"].as_str().unwrap()).unwrap();
+        assert_eq!(conf["cniVersion"], "1.0.0");
     }
 }
 

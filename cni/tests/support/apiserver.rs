@@ -1,6 +1,7 @@
-//! A fake API server of Kubernetes: pods can be read and their status be put back, over TLS with
-//! certificates of its own, and what goes wrong can be chosen beforehand.
+//! A fake API server of Kubernetes: pods can be read and their status be put back, networks be read, over
+//! TLS with certificates of its own, and what goes wrong can be chosen beforehand.
 
+use super::protobuf;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -73,7 +74,8 @@ pub(crate) struct FakeApiServer {
 }
 
 struct State {
-    pods: BTreeMap<String, Value>,
+    /// Pods and networks by their paths.
+    objects: BTreeMap<String, Value>,
     version: u64,
     faults: VecDeque<(&'static str, Fault)>,
     requests: Vec<String>,
@@ -94,7 +96,7 @@ impl FakeApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
-            pods: BTreeMap::new(),
+            objects: BTreeMap::new(),
             version: 100,
             faults: VecDeque::new(),
             requests: Vec::new(),
@@ -124,12 +126,23 @@ impl FakeApiServer {
     pub(crate) fn set_pod(&self, mut pod: Value) {
         let mut state = self.state();
         pod["metadata"]["resourceVersion"] = json!(state.next_version());
-        state.pods.insert(POD.to_owned(), pod);
+        state.objects.insert(POD.to_owned(), pod);
+    }
+
+    /// Adds a network of the namespace of the pod of tests.
+    pub(crate) fn add_network(&self, name: &str, conf: &Value) {
+        let api = "k8s.cni.cncf.io/v1";
+        let path = format!("/apis/{api}/namespaces/ns/network-attachment-definitions/{name}");
+        let network = json!({
+            "apiVersion": api, "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": name, "namespace": "ns"}, "spec": {"config": conf.to_string()},
+        });
+        self.state().objects.insert(path, network);
     }
 
     /// The pod of tests.
     pub(crate) fn pod(&self) -> Value {
-        self.state().pods[POD].clone()
+        self.state().objects[POD].clone()
     }
 
     /// An annotation of the pod of tests; empty when it is not there.
@@ -284,7 +297,13 @@ struct Asked {
     method: String,
     path: String,
     header: String,
-    body: Value,
+    body: Body,
+}
+
+enum Body {
+    Json(Value),
+    /// Annotations of a pod.
+    Protobuf(BTreeMap<String, String>),
 }
 
 fn serve(mut stream: Stream, state: &Mutex<State>) -> std::io::Result<()> {
@@ -338,10 +357,15 @@ fn read_request(stream: &mut Stream) -> std::io::Result<Option<Asked>> {
     let header = head.to_ascii_lowercase();
     let mut words = head.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    // Some clients say there how long they will wait.
+    let path = path.split('?').next().unwrap_or_default().to_owned();
     let length = header.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
     stream.read_exact(&mut body)?;
-    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let body = match protobuf::annotations(&body) {
+        Some(annotations) => Body::Protobuf(annotations),
+        None => Body::Json(serde_json::from_slice(&body).unwrap_or_default()),
+    };
     Ok(Some(Asked { method, path, header, body }))
 }
 
@@ -395,7 +419,7 @@ impl State {
 
     fn annotate(&mut self, path: &str, key: &str, value: &str) {
         let version = self.next_version();
-        if let Some(pod) = self.pods.get_mut(path) {
+        if let Some(pod) = self.objects.get_mut(path) {
             pod["metadata"]["annotations"][key] = json!(value);
             pod["metadata"]["resourceVersion"] = json!(version);
         }
@@ -411,10 +435,10 @@ impl State {
         let path = asked.path.trim_end_matches("/status");
         match fault {
             Some(Fault::Edited(key, value)) => self.annotate(path, key, value),
-            Some(Fault::Deleted) => drop(self.pods.remove(path)),
+            Some(Fault::Deleted) => drop(self.objects.remove(path)),
             Some(Fault::Replaced) => {
                 let version = self.next_version();
-                if let Some(pod) = self.pods.get_mut(path) {
+                if let Some(pod) = self.objects.get_mut(path) {
                     pod["metadata"]["uid"] = json!("another");
                     pod["metadata"]["resourceVersion"] = json!(version);
                 }
@@ -422,21 +446,27 @@ impl State {
             _ => {}
         }
         let version = self.next_version();
-        let Some(pod) = self.pods.get_mut(path) else { return (404, status("not found")) };
+        let Some(pod) = self.objects.get_mut(path) else { return (404, status("not found")) };
         if asked.method == "GET" && asked.path == path {
             return (200, pod.clone());
         }
         if asked.method != "PUT" || asked.path == path {
             return (405, status("only GET, and PUT of the status"));
         }
-        let same = |key: &str| asked.body["metadata"][key] == pod["metadata"][key];
-        if !same("resourceVersion") || !same("uid") {
-            return (409, status("the object has been modified"));
+        match &asked.body {
+            // Of a client that writes whole pods anew from its own types.
+            Body::Protobuf(annotations) => pod["metadata"]["annotations"] = json!(annotations),
+            Body::Json(body) => {
+                let same = |key: &str| body["metadata"][key] == pod["metadata"][key];
+                if !same("resourceVersion") || !same("uid") {
+                    return (409, status("the object has been modified"));
+                }
+                assert_eq!(body["spec"], pod["spec"], "the pod was not put back as it was");
+                assert_eq!(body["metadata"]["managedFields"], pod["metadata"]["managedFields"]);
+                pod["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
+                pod["status"] = body["status"].clone();
+            }
         }
-        assert_eq!(asked.body["spec"], pod["spec"], "the pod was not put back as it was");
-        assert_eq!(asked.body["metadata"]["managedFields"], pod["metadata"]["managedFields"]);
-        pod["metadata"]["annotations"] = asked.body["metadata"]["annotations"].clone();
-        pod["status"] = asked.body["status"].clone();
         pod["metadata"]["resourceVersion"] = json!(version);
         (200, pod.clone())
     }

@@ -13,6 +13,8 @@ pub(crate) mod kill;
 pub(crate) mod load;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+#[cfg(feature = "kubernetes")]
+pub(crate) mod protobuf;
 pub(crate) mod runner;
 #[cfg(feature = "ovs")]
 pub(crate) mod slow;
