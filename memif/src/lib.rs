@@ -24,6 +24,7 @@
 //! | [`config`] | ports described by values |
 //! | [`control`] | the handshake without input or output, for other loops, proxies and fuzzers |
 //! | [`wire`] | the messages, byte for byte |
+//! | [`protocol`] | the specification of all that, on its own (`PROTOCOL.md`) |
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
 //! Not supported: the punt mode, which no peer implements either; DPDK's and VPP's secondary
@@ -36,6 +37,8 @@ pub mod control;
 pub mod driver;
 pub mod error;
 pub mod port_string;
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 pub mod queue;
 #[cfg(feature = "tokio")]
 pub mod tokio;
