@@ -39,6 +39,15 @@ fn links_within_the_document_lead_to_headings() {
 }
 
 #[test]
+fn links_from_other_documents_lead_to_headings() {
+    let security = behind(include_str!("../../SECURITY.md"), "](PROTOCOL.md#");
+    assert!(!security.is_empty());
+    for link in security {
+        assert!(anchors().contains(link), "no heading for #{link}");
+    }
+}
+
+#[test]
 fn headings_are_unique() {
     let headings: Vec<_> = TEXT
         .split("\n```")
