@@ -24,7 +24,10 @@
 //! | [`config`] | ports described by values |
 //! | [`control`] | the handshake without input or output, for other loops, proxies and fuzzers |
 //! | [`wire`] | the messages, byte for byte |
+//! | [`protocol`] | the specification of all that, on its own (`PROTOCOL.md`) |
 //! | [`error`] | what can go wrong, by whose fault it is |
+//!
+//! What hostile peers can try, and the test for each, is in `SECURITY.md`.
 //!
 //! Not supported: the punt mode, which no peer implements either; DPDK's and VPP's secondary
 //! processes; sockets in other network namespaces by name (pass a connected descriptor to
@@ -36,6 +39,8 @@ pub mod control;
 pub mod driver;
 pub mod error;
 pub mod port_string;
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 pub mod queue;
 #[cfg(feature = "tokio")]
 pub mod tokio;

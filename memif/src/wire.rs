@@ -15,7 +15,7 @@
 //! | 7 | CONNECTED | server to client | | interface name 2:32 |
 //! | 8 | DISCONNECT | both | | code 2:4, text 6:96 |
 //!
-//! Spec: memif.h `memif_msg_t` (protocol 2.0).
+//! Spec: [messages](crate::protocol#messages).
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod field;
@@ -36,12 +36,12 @@ pub const MESSAGE_LEN: usize = 128;
 
 /// Version spoken here, 2.0: major in the high byte, minor in the low one.
 ///
-/// Spec: memif.h `MEMIF_VERSION`.
+/// Spec: [constants](crate::protocol#constants), memif.h `MEMIF_VERSION`.
 pub const VERSION: u16 = 0x0200;
 
 /// First word of every ring.
 ///
-/// Spec: memif.h `MEMIF_COOKIE`.
+/// Spec: [rings](crate::protocol#rings), memif.h `MEMIF_COOKIE`.
 pub const COOKIE: u32 = 0x03E3_1F20;
 
 /// Largest base-2 logarithm of a ring size that peers accept.
@@ -55,12 +55,12 @@ pub const REGIONS_MAX: u16 = 255;
 
 /// Bytes of one descriptor in a ring.
 ///
-/// Spec: memif.h `memif_desc_t`.
+/// Spec: [descriptors](crate::protocol#descriptors).
 pub const DESCRIPTOR_LEN: u64 = 16;
 
 /// One control message.
 ///
-/// Spec: memif.h `memif_msg_t`.
+/// Spec: [messages](crate::protocol#messages).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// The server took the last message; the client may send the next one.
@@ -89,7 +89,7 @@ pub enum Message {
 
 /// The kinds of message, numbered as on the wire.
 ///
-/// Spec: memif.h `memif_msg_type_t`.
+/// Spec: [messages](crate::protocol#messages).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum MessageType {

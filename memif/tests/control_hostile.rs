@@ -456,6 +456,19 @@ fn client_hears_messages_of_a_client() {
 }
 
 #[test]
+fn client_is_offered_memory_by_its_server() {
+    for message in [region(0), Message::AddRing(ring())] {
+        for acks in [0, 4] {
+            let bytes = message.encode();
+            let incoming = Incoming { bytes: &bytes, fds: fds(1), ..Incoming::default() };
+            let error = client_after(acks).on_message(incoming).unwrap_err();
+            let expected = PeerMisbehaved::WrongRole { message: message.message_type() };
+            assert!(matches!(error, ControlError::PeerMisbehaved(why) if why == expected));
+        }
+    }
+}
+
+#[test]
 fn client_gets_descriptors() {
     let bytes = Message::Ack.encode();
     let error = client_after(0)

@@ -32,7 +32,7 @@ pub enum ClientEvent {
 
 /// Who asks, and for which interface.
 ///
-/// Spec: memif.h `memif_msg_init_t`.
+/// Spec: [INIT](crate::protocol#init).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdentity {
     /// Interface wanted.

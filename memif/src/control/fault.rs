@@ -6,6 +6,8 @@ use crate::wire::{MESSAGE_LEN, MessageType, VERSION};
 use thiserror::Error;
 
 /// How a peer broke the protocol. Each one ends its connection.
+///
+/// Spec: [what a receiver must check](crate::protocol#what-a-receiver-must-check).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PeerMisbehaved {

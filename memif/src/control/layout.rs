@@ -14,7 +14,7 @@ use crate::wire::DESCRIPTOR_LEN;
 /// since 24.02 and DPDK use 128 bytes on most builds for 64-bit Arm, and DPDK on POWER; everything
 /// else uses 64.
 ///
-/// Spec: memif.h `memif_ring_t`, `MEMIF_CACHELINE_ALIGN_MARK`.
+/// Spec: [which cache-line size](crate::protocol#which-cache-line-size).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CacheLine {
     /// Lines of 64 bytes.

@@ -94,7 +94,7 @@ impl RunParameters {
     /// [`PeerIncompatible::Version`], and [`PeerIncompatible::RingSize`] when the server takes no
     /// ring of two descriptors.
     ///
-    /// Spec: memif.h `memif_msg_hello_t`.
+    /// Spec: [HELLO](crate::protocol#hello).
     pub fn negotiate(&self, hello: &Hello) -> Result<Self, PeerIncompatible> {
         check_version(hello.min_version, hello.max_version)?;
         let max = hello.max_log2_ring_size;
@@ -155,6 +155,8 @@ impl Admission<'_> {
 }
 
 /// Why a server turns a client away. The texts are those of VPP, which people search for.
+///
+/// Spec: [refusals](crate::protocol#refusals).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {

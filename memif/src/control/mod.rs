@@ -17,6 +17,8 @@
 //!
 //! A peer that breaks a rule leaves its machine failed: the outbox holds one DISCONNECT that names
 //! the rule, and nothing happens any more.
+//!
+//! Spec: [connection](crate::protocol#connection).
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod client;
@@ -42,7 +44,7 @@ use std::fmt;
 
 /// Which side of a link we are.
 ///
-/// Spec: memif.h `memif_interface_id_t`, roles master and slave.
+/// Spec: [terms](crate::protocol#terms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Listens, and maps the client's memory.
@@ -55,7 +57,7 @@ pub enum Role {
 
 /// Which way packets travel in a ring.
 ///
-/// Spec: memif.h `MEMIF_MSG_ADD_RING_FLAG_S2M`.
+/// Spec: [terms](crate::protocol#terms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From client to server.
@@ -68,7 +70,7 @@ pub enum Direction {
 
 /// What a packet starts with.
 ///
-/// Spec: memif.h `memif_interface_mode_t`.
+/// Spec: [modes](crate::protocol#modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// An Ethernet header, from the destination address on; no frame check sequence.

@@ -19,7 +19,7 @@ pub struct Offer {
 
 /// One piece of a client's memory.
 ///
-/// Spec: memif.h `memif_msg_add_region_t`.
+/// Spec: [ADD_REGION](crate::protocol#add_region).
 #[derive(Debug)]
 pub struct RegionOffer {
     /// The memory. Not yet checked to be memory, or to be of that size.
@@ -30,7 +30,7 @@ pub struct RegionOffer {
 
 /// One ring.
 ///
-/// Spec: memif.h `memif_msg_add_ring_t`.
+/// Spec: [ADD_RING](crate::protocol#add_ring).
 #[derive(Debug)]
 pub struct RingOffer {
     /// Which way packets travel.

@@ -31,7 +31,7 @@ pub enum ServerEvent {
 
 /// A client's request for one interface.
 ///
-/// Spec: memif.h `memif_msg_init_t`.
+/// Spec: [INIT](crate::protocol#init).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitRequest {
     /// Interface wanted.

@@ -8,7 +8,7 @@
 //! | 8 | 4 | offset in the region, in bytes |
 //! | 12 | 4 | metadata, used by nobody: ignored, written as zero |
 //!
-//! Spec: memif.h `memif_desc_t`.
+//! Spec: [descriptors](crate::protocol#descriptors).
 
 use ringport::burst::Shape;
 

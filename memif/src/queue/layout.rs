@@ -12,10 +12,11 @@
 //! region 0; with a pool the buffers are in region 1, the pool's memory. A server takes whatever
 //! the client announced.
 //!
-//! Spec: memif.h `memif_ring_t`.
+//! Spec: [rings](crate::protocol#rings), [where they lie](crate::protocol#where-rings-and-buffers-lie).
 
 use super::ring::{Ring, RingParts, SlotTable};
 use super::{ClientMemoryConfig, DataConfig, Queues, RxMode, RxQueue, TxQueue};
+use crate::wire::COOKIE;
 use crate::{CacheLine, Direction, Offer, RegionOffer, RingOffer, RunParameters};
 use ringport::burst::{BURST_MAX, RxBatch, TxBatch};
 use ringport::doorbell::{Doorbell, DoorbellError};
@@ -31,8 +32,6 @@ use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// At the start of every ring.
-const COOKIE: u32 = 0x03E3_1F20;
 /// Largest region that descriptors can address, in bytes.
 const REGION_BYTES_MAX: u64 = 1 << 32;
 

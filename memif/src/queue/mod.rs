@@ -16,7 +16,7 @@
 //! A burst costs one load of the peer's index (none while cached credit lasts), a 16-byte descriptor
 //! read and one or two cache lines of payload a packet, and one store of our index.
 //!
-//! Spec: memif.h `memif_ring_t`, `memif_desc_t` (protocol 2.0).
+//! Spec: [moving packets](crate::protocol#moving-packets).
 
 mod descriptor;
 mod layout;
@@ -36,6 +36,8 @@ use ringport::shm::{Backing, MemoryPolicy};
 use std::sync::Arc;
 
 /// When a receive queue asks the peer for doorbells.
+///
+/// Spec: [doorbells](crate::protocol#doorbells).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RxMode {
     /// Never: the caller polls. [`arm`](ringport::burst::PacketRx::arm) always says that packets

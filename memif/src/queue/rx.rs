@@ -41,7 +41,7 @@ impl RxQueue {
     /// # Errors
     /// [`QueueError`]: the link went down or the peer broke the ring contract. Repeated for ever.
     ///
-    /// Spec: memif.h `memif_ring_t`, head and tail.
+    /// Spec: [indices](crate::protocol#indices).
     #[inline]
     pub fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
         if let Err(error) = self.side.fill(&mut self.batch, max) {

@@ -2,7 +2,6 @@
 
 mod hostile;
 mod traffic;
-mod vectors;
 
 use super::*;
 use crate::{CacheLine, RunParameters};

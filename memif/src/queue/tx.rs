@@ -30,7 +30,7 @@ impl TxQueue {
     /// # Errors
     /// [`QueueError`]: the link went down or the peer broke the ring contract. Repeated for ever.
     ///
-    /// Spec: memif.h `memif_ring_t`, head and tail.
+    /// Spec: [indices](crate::protocol#indices).
     #[inline]
     pub fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError> {
         if let Err(error) = self.side.reserve(&mut self.batch, max) {

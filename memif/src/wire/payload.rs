@@ -6,12 +6,12 @@ use crate::control::Direction;
 
 /// Bit 0 of the ADD_RING flags: the ring runs from client to server.
 ///
-/// Spec: memif.h `MEMIF_MSG_ADD_RING_FLAG_S2M`.
+/// Spec: [ADD_RING](crate::protocol#add_ring).
 const FLAG_C2S: u16 = 1;
 
 /// What a server accepts. The `max` fields are inclusive: the largest index, not a count.
 ///
-/// Spec: memif.h `memif_msg_hello_t`.
+/// Spec: [HELLO](crate::protocol#hello).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hello {
     /// Name of the server's application.
@@ -34,7 +34,7 @@ pub struct Hello {
 
 /// A client's request for one interface.
 ///
-/// Spec: memif.h `memif_msg_init_t`.
+/// Spec: [INIT](crate::protocol#init).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Init {
     /// Protocol version chosen by the client.
@@ -51,7 +51,7 @@ pub struct Init {
 
 /// One piece of shared memory.
 ///
-/// Spec: memif.h `memif_msg_add_region_t`.
+/// Spec: [ADD_REGION](crate::protocol#add_region).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddRegion {
     /// Number by which descriptors name the region.
@@ -62,7 +62,7 @@ pub struct AddRegion {
 
 /// One ring.
 ///
-/// Spec: memif.h `memif_msg_add_ring_t`.
+/// Spec: [ADD_RING](crate::protocol#add_ring).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddRing {
     /// Which way packets travel; bit 0 of the flags.
@@ -81,7 +81,7 @@ pub struct AddRing {
 
 /// Why a connection ends.
 ///
-/// Spec: memif.h `memif_msg_disconnect_t`.
+/// Spec: [DISCONNECT](crate::protocol#disconnect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disconnect {
     /// Number without a common meaning; 0 from nearly every peer.

@@ -5,12 +5,12 @@ use std::fmt::{self, Write as _};
 
 /// Name of an application or an interface, up to 31 bytes.
 ///
-/// Spec: memif.h `memif_interface_name_t`.
+/// Spec: [messages](crate::protocol#messages).
 pub type Name = Text<32>;
 
 /// Text of a DISCONNECT, up to 95 bytes.
 ///
-/// Spec: memif.h `memif_msg_disconnect_t`.
+/// Spec: [DISCONNECT](crate::protocol#disconnect).
 pub type Reason = Text<96>;
 
 /// Longest secret, in bytes: the field has 24, and peers keep the last one for a NUL.

@@ -126,6 +126,18 @@ fn server_rx_delivers_good_packets_in_front_of_a_bad_one() {
 }
 
 #[test]
+fn server_rx_rejects_chain_with_a_bad_part_and_takes_none_of_it() {
+    let (next, end) = (words(1, 0, 64, 512), words(0, 0, 64, 512));
+    let bad = [words(1, 9, 64, 0), words(1, 0, 64, 0xffff_ffff), words(1, 0, 0, 512)];
+    for part in bad {
+        let (mut pair, outcome) = server_receives(&[next, part, end]);
+        let error = outcome.unwrap_err();
+        assert_faulted(&mut pair, error);
+        assert_eq!(pair.server.rx[0].stats().packets, 0);
+    }
+}
+
+#[test]
 fn server_rx_rejects_index_runaway_in_both_directions() {
     for head in [5, 0x8000, 0xffff] {
         let mut pair = Pair::new(2);
@@ -181,6 +193,18 @@ fn server_tx_rejects_slot_without_room() {
 }
 
 #[test]
+fn server_tx_writes_no_more_than_a_buffer_holds() {
+    let mut pair = Pair::new(2);
+    let [slot0, slot1] = [0, 1].map(|slot| pair.descriptors(1).load(slot)[1]);
+    pair.descriptors(1).store(0, words(0, 0, 16, slot0));
+    assert_eq!(send(&mut pair.server.tx[0], &[frame(100, 1)]), 1);
+    let written = [0, 1].map(|slot| pair.descriptors(1).load(slot));
+    assert_eq!(written, [words(1, 0, 16, slot0), words(0, 0, 84, slot1)]);
+    let behind = DescTable::new(&pair.region0, slot0 + 16, 1).unwrap();
+    assert_eq!(behind.load(0), [0, 0]);
+}
+
+#[test]
 fn server_tx_rejects_credit_beyond_the_ring() {
     let mut pair = Pair::new(2);
     pair.head(1).set(5);
@@ -230,6 +254,21 @@ fn client_rx_rejects_length_beyond_its_buffer() {
 fn client_rx_rejects_length_zero() {
     let (_pair, outcome) = client_receives(words(0, 0, 0, 0), 1);
     assert_eq!(outcome, Err(QueueError::EmptyDescriptor));
+}
+
+#[test]
+fn client_rx_rejects_chain_with_a_bad_part_and_takes_none_of_it() {
+    for bad in [words(1, 0, 257, 0), words(1, 0, 0, 0)] {
+        let mut pair = Pair::new(2);
+        let table = pair.descriptors(1);
+        table.store(0, words(1, 0, 64, 0));
+        table.store(1, bad);
+        table.store(2, words(0, 0, 64, 0));
+        pair.tail(1).set(3);
+        let error = pair.client.rx[0].rx_burst(8).unwrap_err();
+        assert_eq!(pair.client_link.fault(), Some(error));
+        assert_eq!(pair.client.rx[0].stats().packets, 0);
+    }
 }
 
 #[test]

@@ -261,6 +261,23 @@ fn adaptive_receiver_is_rung_once_between_arming_and_the_next_packet() {
     }
 }
 
+#[test]
+fn sleeper_that_left_packets_in_the_ring_is_told_to_go_on() {
+    for rx_mode in [RxMode::Interrupt, RxMode::Adaptive] {
+        let mut setup = Setup::new(4);
+        (setup.client.rx_mode, setup.server.rx_mode) = (rx_mode, rx_mode);
+        let mut pair = setup.connect();
+        for (tx, rx) in directions(&mut pair) {
+            assert_eq!(send(tx, &[frame(60, 0), frame(60, 1), frame(60, 2)]), 3);
+            for _ in 0..3 {
+                assert_eq!(rx.arm(), Ok(true));
+                drop(rx.rx_burst(1).unwrap());
+            }
+            assert_eq!(rx.arm(), Ok(false));
+        }
+    }
+}
+
 fn readable(rx: &RxQueue) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
