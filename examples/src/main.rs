@@ -5,11 +5,15 @@
 
 mod cores;
 mod demo;
+mod drive;
+mod end;
 mod forward;
+mod log;
 mod port;
 mod progress;
 mod show;
 mod signals;
+mod timer;
 mod wait;
 
 use clap::{Parser, Subcommand};
