@@ -9,11 +9,15 @@ mod drive;
 mod end;
 mod forward;
 mod log;
+mod ping;
 mod port;
 mod progress;
 mod show;
 mod signals;
+mod station;
 mod timer;
+mod times;
+mod values;
 mod wait;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +40,8 @@ enum Command {
     Demo(demo::Options),
     /// Forwards packets both ways between two ports, until Ctrl-C
     Forward(forward::Options),
+    /// Asks an address whether it is there, and answers who asks us
+    Ping(ping::Options),
     /// The second process of the demo
     #[command(hide = true)]
     DemoPeer(demo::PeerOptions),
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Forward(options) => forward::run(&options),
+        Command::Ping(options) => ping::run(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
     };
     let Err(error) = outcome else {
@@ -53,7 +60,8 @@ fn main() -> ExitCode {
     if error.is::<signals::Interrupted>() {
         return ExitCode::from(130);
     }
+    let code = if error.is::<values::Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE };
     // Where stderr is gone there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
-    ExitCode::FAILURE
+    code
 }
