@@ -10,6 +10,7 @@ mod end;
 mod forward;
 mod log;
 mod ping;
+mod pktgen;
 mod port;
 mod progress;
 mod show;
@@ -42,6 +43,8 @@ enum Command {
     Forward(forward::Options),
     /// Asks an address whether it is there, and answers who asks us
     Ping(ping::Options),
+    /// Sends frames at a rate, and checks whether they arrive
+    Pktgen(pktgen::Options),
     /// The second process of the demo
     #[command(hide = true)]
     DemoPeer(demo::PeerOptions),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Forward(options) => forward::run(&options),
         Command::Ping(options) => ping::run(&options),
+        Command::Pktgen(options) => pktgen::run(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
     };
     let Err(error) = outcome else {
