@@ -6,6 +6,7 @@
 mod cores;
 mod demo;
 mod drive;
+mod dump;
 mod end;
 mod forward;
 mod log;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Joins two processes by memif and measures latency and throughput: nothing to set up
     Demo(demo::Options),
+    /// Captures what arrives at a port, or passes between two, as pcapng or as lines
+    Dump(dump::Options),
     /// Forwards packets both ways between two ports, until Ctrl-C
     Forward(forward::Options),
     /// Asks an address whether it is there, and answers who asks us
@@ -53,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Dump(options) => dump::run(&options),
         Command::Forward(options) => forward::run(&options),
         Command::Ping(options) => ping::run(&options),
         Command::Pktgen(options) => pktgen::run(&options),

@@ -32,14 +32,21 @@ pub(crate) fn readable_beside<const N: usize>(
     Ok((is_ready(&set[0]), std::array::from_fn(|at| is_ready(&set[at + 1]))))
 }
 
-/// Sleeps until `fd` can be written to without waiting, or is broken, which writing will tell; or
-/// until `unless` is readable, and returns whether it is.
-pub(crate) fn writable_unless(fd: BorrowedFd<'_>, unless: BorrowedFd<'_>) -> anyhow::Result<bool> {
+/// Sleeps until `fd` can be written to without waiting, or is broken, which writing will tell: then
+/// returns true. Or until `unless` is readable, or for `timeout`.
+pub(crate) fn writable(
+    fd: BorrowedFd<'_>,
+    unless: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> anyhow::Result<bool> {
     loop {
-        let mut set = [PollFd::new(unless, PollFlags::POLLIN), PollFd::new(fd, PollFlags::POLLOUT)];
-        wait(&mut set, None)?;
-        if set.iter().any(is_ready) {
-            return Ok(is_ready(&set[0]));
+        let mut set = vec![PollFd::new(fd, PollFlags::POLLOUT)];
+        set.extend(unless.map(|unless| PollFd::new(unless, PollFlags::POLLIN)));
+        wait(&mut set, timeout)?;
+        let unless = set.get(1).is_some_and(is_ready);
+        let ready = is_ready(&set[0]);
+        if ready || unless || timeout.is_some() {
+            return Ok(ready && !unless);
         }
     }
 }
