@@ -37,7 +37,7 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 # Debian packages of the real peers and of the tools that tests run.
 PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind
-    podman containerd runc)
+    podman containerd runc tcpdump)
 HUGEPAGES=512
 # Tests that need no peer.
 UNIT='not (binary(/^interop/) or binary(/^soak/))'

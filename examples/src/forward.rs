@@ -1,23 +1,24 @@
 //! `ringport forward`: packets both ways between two ports.
 
-mod end;
-mod pace;
 mod report;
 
+use crate::drive::{self, Rest, Work};
+use crate::end::End;
+use crate::log::Log;
 use crate::port::PortName;
 use crate::signals::Signals;
-use crate::wait;
 use clap::Args;
-use end::End;
-use pace::{Next, Pace};
 use report::Report;
-use std::os::fd::AsFd;
+use ringport::burst;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A port whose peer is not there is waited for, and one that lost its peer connects again; meanwhile \
-packets for it stay where they are. Ends with exit code 0 on SIGINT (Ctrl-C) and SIGTERM.")]
+packets for it stay where they are. Ends with exit code 0 on SIGINT (Ctrl-C) and SIGTERM.
+
+Example: ringport forward memif:/run/a.sock,role=client vhost:/run/vm.sock,role=device --stats 1")]
 pub(crate) struct Options {
     /// One port, such as memif:/run/a.sock,role=client,id=0
     #[arg(value_name = "PORT")]
@@ -42,44 +43,55 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let signals = Signals::catch()?;
-    let mut report = Report::new(options.json, options.stats.map(Duration::from_secs));
-    let mut a = End::open("a", &options.a, &mut report)?;
-    let mut b = End::open("b", &options.b, &mut report)?;
-    let pace = Pace::new(options.poll);
-    forward(&mut a, &mut b, options.burst.into(), pace, &signals, &mut report)?;
-    report.total(&a, &b)?;
-    a.close();
-    b.close();
+    let log = Log::new(options.json);
+    let mut ends = drive::open(["a", "b"], [&options.a, &options.b], log)?;
+    let report = Report::new(log, options.stats.map(Duration::from_secs));
+    let mut work = Forward { burst: options.burst.into(), report };
+    drive::drive(&mut ends, &mut work, &signals, log, options.poll)?;
+    work.report.total(&ends)?;
+    ends.into_iter().for_each(End::close);
     Ok(())
 }
 
-/// Forwards until a signal comes.
-fn forward(
-    a: &mut End,
-    b: &mut End,
+#[derive(Debug)]
+struct Forward {
     burst: usize,
-    mut pace: Pace,
-    signals: &Signals,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    loop {
-        // Packets. While there are any, most rounds end here.
-        let moved = a.move_to(b, burst) + b.move_to(a, burst);
-        let timeout = match pace.next(moved) {
-            Next::Packets => continue,
-            Next::Look => Some(Duration::ZERO),
-            // Ask for doorbells first; sleep only if nothing came in between.
-            Next::Sleep if a.arm(b) | b.arm(a) => Some(pace.blocked()),
-            Next::Sleep => report.due(),
-        };
-        // Everything else: Ctrl-C, links that come and go, statistics.
-        let doorbells = [a.doorbells(b), b.doorbells(a)].concat();
-        match wait::readable([signals.as_fd(), a.as_fd(), b.as_fd()], &doorbells, timeout)? {
-            [true, _, _] => return Ok(()),
-            [_, true, _] => a.attend(b, burst, report)?,
-            [_, _, true] => b.attend(a, burst, report)?,
-            [false, false, false] => {}
-        }
-        report.tick(a, b)?;
+    report: Report,
+}
+
+impl Work<2> for Forward {
+    fn round(&mut self, [a, b]: &mut [End; 2]) -> anyhow::Result<ControlFlow<(), usize>> {
+        Ok(ControlFlow::Continue(forward(a, b, self.burst) + forward(b, a, self.burst)))
     }
+
+    fn rest(&mut self, [a, b]: &mut [End; 2]) -> anyhow::Result<Rest> {
+        // Packets that could not go on wake nobody.
+        let waiting = a.is_up() && b.is_up() && (a.arm() | b.arm());
+        Ok(if waiting { Rest::Blocked } else { Rest::Idle(self.report.due()) })
+    }
+
+    fn tick(&mut self, ends: &[End; 2]) -> anyhow::Result<ControlFlow<()>> {
+        self.report.tick(ends)?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Moves one burst from each receive queue to the other port, and returns how many packets are done
+/// with. Nothing moves unless both have a link.
+fn forward(from: &mut End, to: &mut End, burst: usize) -> usize {
+    let (Some(rx), Some(tx)) = (&mut from.link, &mut to.link) else {
+        return 0;
+    };
+    let mut moved = 0;
+    let tx_queues = tx.tx_in_use.max(1);
+    for (at, rx) in rx.rx.iter_mut().enumerate() {
+        let Some(tx) = tx.tx.get_mut(at % tx_queues) else {
+            return 0;
+        };
+        // An error means that one of the two links has ended: its port is about to say so.
+        let done = burst::forward(&mut **rx, &mut **tx, burst).unwrap_or_default();
+        from.dropped += done.dropped as u64;
+        moved += done.packets + done.dropped;
+    }
+    moved
 }

@@ -5,11 +5,21 @@
 
 mod cores;
 mod demo;
+mod drive;
+mod dump;
+mod end;
 mod forward;
+mod log;
+mod ping;
+mod pktgen;
 mod port;
 mod progress;
 mod show;
 mod signals;
+mod station;
+mod timer;
+mod times;
+mod values;
 mod wait;
 
 use clap::{Parser, Subcommand};
@@ -30,8 +40,14 @@ struct Cli {
 enum Command {
     /// Joins two processes by memif and measures latency and throughput: nothing to set up
     Demo(demo::Options),
+    /// Captures what arrives at a port, or passes between two, as pcapng or as lines
+    Dump(dump::Options),
     /// Forwards packets both ways between two ports, until Ctrl-C
     Forward(forward::Options),
+    /// Asks an address whether it is there, and answers who asks us
+    Ping(ping::Options),
+    /// Sends frames at a rate, and checks whether they arrive
+    Pktgen(pktgen::Options),
     /// The second process of the demo
     #[command(hide = true)]
     DemoPeer(demo::PeerOptions),
@@ -40,7 +56,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Dump(options) => dump::run(&options),
         Command::Forward(options) => forward::run(&options),
+        Command::Ping(options) => ping::run(&options),
+        Command::Pktgen(options) => pktgen::run(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
     };
     let Err(error) = outcome else {
@@ -49,7 +68,8 @@ fn main() -> ExitCode {
     if error.is::<signals::Interrupted>() {
         return ExitCode::from(130);
     }
+    let code = if error.is::<values::Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE };
     // Where stderr is gone there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
-    ExitCode::FAILURE
+    code
 }

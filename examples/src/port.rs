@@ -36,6 +36,16 @@ impl FromStr for PortName {
     }
 }
 
+impl PortName {
+    /// Whether packets start with the Ethernet header; else with that of IP.
+    pub(crate) fn is_ethernet(&self) -> bool {
+        match self {
+            Self::Memif(config) => memif::is_ethernet(config),
+            Self::Vhost(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for PortName {
     /// Without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

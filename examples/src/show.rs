@@ -28,6 +28,12 @@ pub(crate) fn per_second(number: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { number as f64 / time.as_secs_f64() }
 }
 
+/// Rates, in columns.
+pub(crate) fn rates(packets_per_second: f64, bits_per_second: f64) -> String {
+    let (mpps, gbps) = (packets_per_second / 1e6, bits_per_second / 1e9);
+    format!("{mpps:7.3} Mpps {gbps:7.3} Gb/s")
+}
+
 /// `1 ring`, `2 rings`.
 pub(crate) fn plural(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })

@@ -3,7 +3,7 @@
 use super::{Driver, Event, Facts, Link};
 use anyhow::Context;
 use ringport_memif::config::{ClientConfig, Reconnect, RoleConfig};
-use ringport_memif::{EventKind, Port, PortConfig};
+use ringport_memif::{EventKind, Mode, Port, PortConfig};
 
 /// Opens a port, and says whether its link is the only one.
 pub(super) fn open(config: &PortConfig) -> anyhow::Result<(Driver, bool)> {
@@ -13,6 +13,13 @@ pub(super) fn open(config: &PortConfig) -> anyhow::Result<(Driver, bool)> {
     );
     let port = Port::new(config.clone()).with_context(|| format!("cannot open {config}"))?;
     Ok((Driver::Memif(port), once))
+}
+
+pub(super) fn is_ethernet(config: &PortConfig) -> bool {
+    match &config.role {
+        RoleConfig::Client(client) => client.mode == Mode::Ethernet,
+        RoleConfig::Server(_, interface) => interface.mode == Mode::Ethernet,
+    }
 }
 
 pub(super) fn event(event: ringport_memif::Event) -> Option<Event> {

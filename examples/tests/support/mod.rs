@@ -3,7 +3,9 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::path::Path;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -59,6 +61,22 @@ impl Run {
         kill(self.pid(), signal).unwrap();
     }
 
+    /// Reads lines of stdout until one contains `pattern`.
+    #[track_caller]
+    pub fn wait_stdout(&mut self, pattern: &str) {
+        let stdout = BufReader::new(self.child().stdout.as_mut().unwrap());
+        let found = stdout.lines().any(|line| line.unwrap().contains(pattern));
+        assert!(found, "{pattern} was never written");
+    }
+
+    /// Reads lines of stderr until one contains `pattern`.
+    #[track_caller]
+    pub fn wait_stderr(&mut self, pattern: &str) {
+        let stderr = BufReader::new(self.child().stderr.as_mut().unwrap());
+        let found = stderr.lines().any(|line| line.unwrap().contains(pattern));
+        assert!(found, "{pattern} was never written");
+    }
+
     /// Waits for the end. Output is read only then, so there must not be much of it.
     #[track_caller]
     pub fn end(&mut self) -> Output {
@@ -80,6 +98,40 @@ impl Drop for Run {
             child.wait().unwrap();
         }
     }
+}
+
+/// A directory with the socket of two ports.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A port string, with `SOCKET` in it replaced.
+    pub fn port(&self, template: &str) -> String {
+        template.replace("SOCKET", self.path("p.sock").to_str().unwrap())
+    }
+
+    /// Waits until somebody listens.
+    #[track_caller]
+    pub fn wait_socket(&self) {
+        wait_for("the socket", || self.path("p.sock").exists().then_some(()));
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The objects that a program wrote, one a line.
+#[track_caller]
+pub fn objects(stdout: &[u8]) -> Vec<Value> {
+    text(stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Waits until a process is gone, or waits to be reaped by somebody else.

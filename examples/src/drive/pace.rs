@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Counts rounds with and without packets.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Never sleep.
     poll: bool,
     rounds: u32,
@@ -16,7 +16,7 @@ pub(super) struct Pace {
 
 /// What comes after a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Another round.
     Packets,
     /// See to everything else, without sleeping.
@@ -26,11 +26,11 @@ pub(super) enum Next {
 }
 
 impl Pace {
-    pub(super) fn new(poll: bool) -> Self {
+    pub(crate) fn new(poll: bool) -> Self {
         Self { poll, rounds: 0, empty: 0, blocked: 0 }
     }
 
-    pub(super) fn next(&mut self, moved: usize) -> Next {
+    pub(crate) fn next(&mut self, moved: usize) -> Next {
         self.rounds = self.rounds.wrapping_add(1);
         if moved > 0 {
             (self.empty, self.blocked) = (0, 0);
@@ -46,10 +46,16 @@ impl Pace {
         }
     }
 
+    /// How long to pause when there is something to do soon: not at all, but others may run.
+    pub(crate) fn give_way(&mut self) -> Duration {
+        std::thread::yield_now();
+        Duration::ZERO
+    }
+
     /// How long to pause when packets are waiting and still nothing moves. At first that only means
     /// that they came just now; then it means that the other port is full, and nothing rings when
     /// it has room again.
-    pub(super) fn blocked(&mut self) -> Duration {
+    pub(crate) fn blocked(&mut self) -> Duration {
         self.blocked = self.blocked.saturating_add(1);
         if self.blocked > 1 { FULL_PAUSE } else { Duration::ZERO }
     }
