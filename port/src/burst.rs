@@ -90,3 +90,39 @@ pub trait PacketTx: Send + Debug {
     /// The counters now.
     fn stats(&self) -> TxStats;
 }
+
+impl<R: PacketRx + ?Sized> PacketRx for Box<R> {
+    fn rx_burst(&mut self, max: usize) -> Result<RxBurst<'_>, QueueError> {
+        (**self).rx_burst(max)
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        (**self).arm()
+    }
+
+    fn doorbell(&self) -> BorrowedFd<'_> {
+        (**self).doorbell()
+    }
+
+    fn stats(&self) -> RxStats {
+        (**self).stats()
+    }
+}
+
+impl<T: PacketTx + ?Sized> PacketTx for Box<T> {
+    fn tx_burst(&mut self, max: usize) -> Result<TxBurst<'_>, QueueError> {
+        (**self).tx_burst(max)
+    }
+
+    fn arm(&mut self) -> Result<bool, QueueError> {
+        (**self).arm()
+    }
+
+    fn doorbell(&self) -> Option<BorrowedFd<'_>> {
+        (**self).doorbell()
+    }
+
+    fn stats(&self) -> TxStats {
+        (**self).stats()
+    }
+}

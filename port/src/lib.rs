@@ -18,6 +18,7 @@
 //! | [`pool`] | packet memory that we own and lend to peers |
 //! | [`handover`] | changing a queue while another thread works on it |
 //! | [`link`] | the state that a link's control side shares with its queues |
+//! | `smoltcp` (feature) | a port as the device of a TCP/IP stack |
 //!
 //! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
 
@@ -49,6 +50,8 @@ pub mod retry;
 pub mod scm;
 #[cfg(not(loom))]
 pub mod shm;
+#[cfg(all(feature = "smoltcp", not(loom)))]
+pub mod smoltcp;
 #[cfg(not(loom))]
 pub mod socket;
 #[cfg(not(loom))]
