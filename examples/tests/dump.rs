@@ -67,6 +67,20 @@ fn read(capture: &[u8]) -> Capture {
     }
 }
 
+/// How many packets are whole in a file that is still being written.
+fn whole_packets(mut file: &[u8]) -> usize {
+    let mut found = 0;
+    let word = |at: &[u8]| u32::from_le_bytes(at.try_into().unwrap());
+    while let Some((kind, rest)) = file.split_at_checked(4)
+        && let Some(len) = rest.get(..4)
+        && let Some(next) = file.get(word(len) as usize..)
+    {
+        found += usize::from(word(kind) == 6);
+        file = next;
+    }
+    found
+}
+
 fn connect(place: &Place) -> (Port, Link) {
     place.wait_socket();
     let mut port = Port::open(&place.port(CLIENT)).unwrap();
@@ -116,8 +130,7 @@ fn file_holds_every_packet_whole_with_its_time_until_ctrl_c() {
     let packets = assorted();
     send(&mut link, &packets);
     wait_for("all packets in the file", || {
-        let bytes = packets.iter().map(Vec::len).sum::<usize>() as u64;
-        (std::fs::metadata(&file).unwrap().len() > bytes).then_some(())
+        (whole_packets(&std::fs::read(&file).unwrap()) == packets.len()).then_some(())
     });
     run.signal(Signal::SIGINT);
     let output = run.end();

@@ -27,7 +27,7 @@
 //! | [`protocol`] | the specification of all that, on its own (`PROTOCOL.md`) |
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
-//! What hostile peers can try, and the test for each, is in `SECURITY.md`.
+//! What hostile peers can try, and the test for each, is in `HOSTILE.md`.
 //!
 //! Not supported: the punt mode, which no peer implements either; DPDK's and VPP's secondary
 //! processes; sockets in other network namespaces by name (pass a connected descriptor to

@@ -1,10 +1,10 @@
-//! `SECURITY.md` names tests that exist, and has a row for each test of a hostile peer.
+//! `HOSTILE.md` names tests that exist, and has a row for each test of a hostile peer.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const TABLE: &str = include_str!("../SECURITY.md");
+const TABLE: &str = include_str!("../HOSTILE.md");
 
 /// Names of the functions in a file, or in those below a directory, that are tests.
 fn tests_in(path: &Path, names: &mut BTreeSet<String>) {
