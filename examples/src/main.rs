@@ -73,3 +73,59 @@ fn main() -> ExitCode {
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::PortName;
+
+    const PAGES: [&str; 2] = [include_str!("../README.md"), include_str!("../MIGRATION.md")];
+
+    /// What stands in backquotes, and lines that show what was typed.
+    fn quoted() -> impl Iterator<Item = &'static str> {
+        PAGES.into_iter().flat_map(|page| {
+            let typed = page.lines().filter_map(|line| line.strip_prefix("$ "));
+            let inline = page.lines().filter(|line| !line.starts_with("$ "));
+            typed.chain(inline.flat_map(|line| line.split('`').skip(1).step_by(2)))
+        })
+    }
+
+    #[test]
+    fn command_lines_of_the_pages_are_understood() {
+        let commands = quoted().filter(|text| text.starts_with("ringport ") && text.contains(':'));
+        let mut seen = 0;
+        for command in commands {
+            let command = command.split(" | ").next().unwrap_or_default();
+            // Quotes keep an expression together.
+            let words = command.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            let parsed = Cli::try_parse_from(words);
+            assert!(
+                parsed.is_ok(),
+                "{command}: {}",
+                parsed.err().map_or_else(String::new, |e| e.to_string())
+            );
+            seen += 1;
+        }
+        assert!(seen >= 10, "{seen}");
+    }
+
+    #[test]
+    fn port_strings_of_the_pages_are_understood() {
+        let schemes = ["memif:", "vhost:"];
+        let ports = quoted().filter(|text| schemes.iter().any(|it| text.starts_with(it)));
+        let mut seen = 0;
+        for port in ports.filter(|port| !port.contains(' ') && port.contains(',')) {
+            let parsed = port.parse::<PortName>();
+            assert!(
+                parsed.is_ok(),
+                "{port}: {:#}",
+                parsed.err().map_or_else(String::new, |e| e.to_string())
+            );
+            seen += 1;
+        }
+        assert!(seen >= 10, "{seen}");
+    }
+}
