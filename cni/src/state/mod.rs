@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Layout of records that this release writes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Whose an interface is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -126,7 +126,7 @@ impl Vswitch for OpenVswitch<'_> {
     fn status(&self) -> Result<(), CniError> {
         let mut database = self.connect()?;
         // A vswitch that has gone leaves its last words in the database: have it answer.
-        database.apply(Vec::new())?;
+        database.apply(Vec::new(), Vec::new())?;
         let vswitch = database.vswitch()?;
         let needed = kind(self.conf.host.vhost.mode.unwrap_or(Mode::Client));
         let reason = if !vswitch.dpdk {
