@@ -5,10 +5,13 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Most bytes of a file with credentials.
+const CREDENTIALS_MAX: u64 = 1 << 20;
 
 /// Writes a file so that readers, and whoever comes after a kill, find the old one or the new one. The
 /// directory must exist. A machine that loses its power may lose the file: it is for what those need
@@ -59,6 +62,24 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Reads a file of credentials: a regular one of at most a mebibyte.
+///
+/// # Errors
+/// When it is something else, or cannot be read.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // What is no file must not keep us waiting.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(CREDENTIALS_MAX + 1).read_to_end(&mut bytes)?;
+    if read as u64 > CREDENTIALS_MAX {
+        return Err(io::Error::other("it is too large"));
+    }
+    Ok(bytes)
 }
 
 /// Removes a file of a container, which may be absent. Where its directory was, nothing else is

@@ -33,13 +33,20 @@ pub struct Vswitch {
 }
 
 impl Database {
-    /// Connects.
+    /// Connects to an address that needs nothing else.
     ///
     /// # Errors
     /// When `address` is none, or nobody listens there.
     pub fn connect(address: &str, timeout: Duration) -> Result<Self, OvsError> {
-        let address: Address = address.parse()?;
-        Ok(Self { rpc: Rpc::connect(&address, timeout)? })
+        Self::at(&address.parse()?, timeout)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Address::connect`].
+    pub fn at(address: &Address, timeout: Duration) -> Result<Self, OvsError> {
+        Ok(Self { rpc: Rpc::connect(address, timeout)? })
     }
 
     /// Begins the time anew, for cleaning up after a time-out.

@@ -1,7 +1,7 @@
 //! JSON-RPC 1.0: objects one after the other, without framing.
 
 use super::OvsError;
-use super::address::{Address, Stream};
+use super::address::{Address, Stream, is_late};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ impl Rpc {
     /// Connects; everything until the end of the connection may take `timeout`.
     ///
     /// # Errors
-    /// [`OvsError::Connect`]
+    /// As [`Address::connect`].
     pub fn connect(address: &Address, timeout: Duration) -> Result<Self, OvsError> {
         let deadline = Instant::now() + timeout;
         let stream = address.connect(timeout)?;
@@ -127,11 +127,11 @@ impl Rpc {
                 Err(e) => self.or_silent(e)?,
             }
         }
-        Ok(())
+        self.stream.flush().or_else(|e| self.or_silent(e))
     }
 
     /// Bounds the next read or write by what is left of the time.
-    fn bound(&self) -> Result<(), OvsError> {
+    fn bound(&mut self) -> Result<(), OvsError> {
         let left = self.left();
         if left.is_zero() {
             return Err(OvsError::Silent { waited: self.timeout });
@@ -143,10 +143,8 @@ impl Rpc {
     fn or_silent(&self, error: io::Error) -> Result<(), OvsError> {
         match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Err(OvsError::Silent { waited: self.timeout })
-            }
-            _ => Err(OvsError::Io(error)),
+            _ if is_late(&error) => Err(OvsError::Silent { waited: self.timeout }),
+            _ => Err(self.stream.failure(error)),
         }
     }
 }
