@@ -114,6 +114,28 @@ impl Plan {
     }
 }
 
+/// Where Open vSwitch's database is, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OvsDb {
+    /// `unix:PATH`, `tcp:HOST:PORT` or `ssl:HOST:PORT`.
+    pub db: String,
+    /// What the last of them needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files in PEM by which we and the database know each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsFiles {
+    /// Our private key.
+    pub private_key: PathBuf,
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Certificates of the authorities that the database's certificate may be of.
+    pub ca_cert: PathBuf,
+}
+
 /// Checks what can be checked without a container, and says what interfaces are to be made.
 ///
 /// # Errors
@@ -122,10 +144,18 @@ pub fn kind_of_interface(conf: &NetConf) -> Result<(Engine, IfType), CniError> {
     check::all(conf)
 }
 
-/// The address of Open vSwitch's database.
+/// Open vSwitch's database.
 #[must_use]
-pub fn ovs_db(conf: &NetConf) -> &str {
-    if conf.ovs.db.is_empty() { OVS_DB } else { &conf.ovs.db }
+pub fn ovs_db(conf: &NetConf) -> OvsDb {
+    let given = &conf.ovs;
+    OvsDb {
+        db: if given.db.is_empty() { OVS_DB.to_owned() } else { given.db.clone() },
+        tls: given.db.starts_with("ssl:").then(|| TlsFiles {
+            private_key: PathBuf::from(&given.private_key),
+            certificate: PathBuf::from(&given.certificate),
+            ca_cert: PathBuf::from(&given.ca_cert),
+        }),
+    }
 }
 
 /// How long Open vSwitch may take.

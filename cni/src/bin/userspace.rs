@@ -43,7 +43,7 @@ fn read() -> io::Result<Vec<u8>> {
 }
 
 fn print(document: &serde_json::Value) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, document)?;
-    stdout.write_all(b"\n")
+    let mut bytes = serde_json::to_vec_pretty(document)?;
+    bytes.push(b'\n');
+    io::stdout().lock().write_all(&bytes)
 }

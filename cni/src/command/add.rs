@@ -40,7 +40,7 @@ pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
     let made = making.make(previous).and_then(|result| {
         record.phase = Phase::Ready;
         record.result = Some(result.clone());
-        store.put(&record)?;
+        store.append(&record)?;
         Ok(result)
     });
     made.map_err(|error| {

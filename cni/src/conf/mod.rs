@@ -129,8 +129,14 @@ pub struct RuntimeConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Ovs {
-    /// `unix:PATH` or `tcp:HOST:PORT`. Default `unix:/var/run/openvswitch/db.sock`.
+    /// `unix:PATH`, `tcp:HOST:PORT` or `ssl:HOST:PORT`. Default `unix:/var/run/openvswitch/db.sock`.
     pub db: String,
+    /// File with our private key for `ssl:`, in PEM.
+    pub private_key: String,
+    /// File with our certificate for `ssl:`, in PEM.
+    pub certificate: String,
+    /// File with the certificates of authorities that the database's one may be of, in PEM.
+    pub ca_cert: String,
     /// Where the vswitch makes sockets, as seen from here; otherwise the database says.
     pub run_dir: String,
     /// How long to wait for the database and the vswitch, in milliseconds. Default 10000.

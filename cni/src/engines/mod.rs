@@ -65,11 +65,11 @@ pub trait Vswitch {
 /// The vswitch of a network.
 ///
 /// # Errors
-/// Code 7 when this build does not have it.
+/// Code 7 when this build does not have it, or it cannot be reached as the configuration says.
 pub fn of(conf: &NetConf, engine: Engine) -> Result<Box<dyn Vswitch + '_>, CniError> {
     match engine {
         #[cfg(feature = "ovs")]
-        Engine::Ovs => Ok(Box::new(ovs::OpenVswitch::new(conf))),
+        Engine::Ovs => Ok(Box::new(ovs::OpenVswitch::new(conf)?)),
         #[cfg(feature = "vpp")]
         Engine::Vpp => Ok(Box::new(vpp::Vpp::new(conf))),
         #[allow(unreachable_patterns, reason = "without a feature one engine is left over")]

@@ -9,15 +9,12 @@
 
 use crate::conf::Secret;
 use crate::error::CniError;
+use crate::state::read_file;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use nix::fcntl::OFlag;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use ureq::http::Uri;
@@ -25,8 +22,6 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsPr
 use yaml_rust2::parser::Parser;
 use yaml_rust2::{Event, Yaml, YamlLoader};
 
-/// Most bytes of a kubeconfig, and of each file that it names.
-const FILE_MAX: u64 = 1 << 20;
 /// Most levels of lists and mappings in each other.
 const DEPTH_MAX: usize = 16;
 /// What a cluster may not say: it changes who is asked.
@@ -239,21 +234,6 @@ fn is_simple(text: &str) -> bool {
             return false;
         }
     }
-}
-
-/// Reads a regular file of at most [`FILE_MAX`] bytes.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // What is no file must not keep us waiting.
-    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut bytes = Vec::new();
-    let read = file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if read as u64 > FILE_MAX {
-        return Err(io::Error::other("it is too large"));
-    }
-    Ok(bytes)
 }
 
 fn as_certificate(der: &CertificateDer<'static>) -> Certificate<'static> {

@@ -54,11 +54,34 @@ fn ovs(conf: &NetConf, iftype: IfType) -> Result<(), CniError> {
         let reason = format!("not a name of at most {BRIDGE_NAME_MAX} letters, digits, _ . -");
         return Err(CniError::refused("host.bridge.bridgeName", name, reason));
     }
-    let db = super::ovs_db(conf);
-    if !db.starts_with("unix:") && !db.starts_with("tcp:") {
-        return Err(CniError::refused("ovs.db", db, "neither unix:PATH nor tcp:HOST:PORT"));
+    let db = super::ovs_db(conf).db;
+    if !["unix:", "tcp:", "ssl:"].iter().any(|kind| db.starts_with(kind)) {
+        let reason = "neither unix:PATH nor tcp:HOST:PORT nor ssl:HOST:PORT";
+        return Err(CniError::refused("ovs.db", db, reason));
     }
+    tls(conf, db.starts_with("ssl:"))?;
     vpp_only(host)
+}
+
+fn tls(conf: &NetConf, wanted: bool) -> Result<(), CniError> {
+    let ovs = &conf.ovs;
+    if wanted && !cfg!(feature = "ovs-tls") {
+        return Err(CniError::refused("ovs.db", &ovs.db, "this build has no TLS"));
+    }
+    for (key, file) in [
+        ("ovs.privateKey", &ovs.private_key),
+        ("ovs.certificate", &ovs.certificate),
+        ("ovs.caCert", &ovs.ca_cert),
+    ] {
+        let reason = match (wanted, file.as_str()) {
+            (true, "") => "missing: ssl:HOST:PORT needs it",
+            (true, file) if !file.starts_with('/') => "not an absolute path",
+            (false, file) if !file.is_empty() => "only ssl:HOST:PORT needs it",
+            _ => continue,
+        };
+        return Err(CniError::refused(key, file, reason));
+    }
+    Ok(())
 }
 
 fn vpp_only(host: &Side) -> Result<(), CniError> {

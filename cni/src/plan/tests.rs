@@ -48,6 +48,22 @@ fn defaults_are_a_client_port_on_br0_with_the_usual_names() {
 }
 
 #[test]
+fn tls_needs_three_absolute_paths_and_nothing_else_takes_them() {
+    let all = json!({"db": "ssl:h:6640", "privateKey": "/k", "certificate": "/c", "caCert": "/a"});
+    assert!(plan(&json!({"ovs": all})).is_ok());
+    for key in ["privateKey", "certificate", "caCert"] {
+        for (at, file) in [("ssl:h:6640", ""), ("ssl:h:6640", "f"), ("tcp:h:6640", "/f")] {
+            let mut ovs = if at.starts_with("ssl") { all.clone() } else { json!({}) };
+            ovs["db"] = json!(at);
+            ovs[key] = json!(file);
+            let error = plan(&json!({"ovs": ovs})).expect_err(key);
+            assert_eq!(error.code, 7, "{error}");
+            assert!(error.details.starts_with(&format!("ovs.{key} = ")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn impossible_combinations_are_code_7_naming_the_key() {
     let vpp = |more: Value| {
         let mut conf = json!({"host": {"engine": "vpp", "iftype": "memif", "netType": "bridge",
@@ -79,7 +95,7 @@ fn impossible_combinations_are_code_7_naming_the_key() {
             json!({"runtimeConfig": {"CNIDeviceInfoFile": "/var/run/../x"}}),
         ),
         ("runtimeConfig.CNIDeviceInfoFile", json!({"runtimeConfig": {"CNIDeviceInfoFile": "x"}})),
-        ("ovs.db", json!({"ovs": {"db": "ssl:127.0.0.1:6640"}})),
+        ("ovs.db", json!({"ovs": {"db": "pssl:6640"}})),
         ("ipam.type", json!({"ipam": {"type": "dhcp"}})),
         ("ipam.type", json!({"ipam": {"type": "../../bin/sh"}})),
         ("host.netType", vpp(json!({"host": {"netType": ""}}))),

@@ -5,26 +5,44 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Writes a file so that after a crash either the old one or the new one is there. The directory
-/// must exist.
+/// Most bytes of a file with credentials.
+const CREDENTIALS_MAX: u64 = 1 << 20;
+
+/// Writes a file so that readers, and whoever comes after a kill, find the old one or the new one. The
+/// directory must exist. A machine that loses its power may lose the file: it is for what those need
+/// who are lost as well.
 ///
 /// # Errors
 /// Code 5.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CniError> {
     let temporary = temporary_of(path);
-    let written = write_synced(&temporary, bytes, mode)
+    let written = write_new(&temporary, bytes, mode).and_then(|_| fs::rename(&temporary, path));
+    written.map_err(|e| cannot_write(path, &e))
+}
+
+/// The same, and waits until it is on the disk, which takes two writes of the journal: one before the
+/// file is renamed, or its name might outlive what is in it, and one after.
+///
+/// # Errors
+/// Code 5.
+pub(super) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CniError> {
+    let temporary = temporary_of(path);
+    let written = write_new(&temporary, bytes, mode)
+        .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_directory_of(path));
-    written.map_err(|e| {
-        // The error that matters is the one before.
-        let _ = fs::remove_file(&temporary);
-        CniError::io("write", path, &e)
-    })
+    written.map_err(|e| cannot_write(path, &e))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> CniError {
+    // The error that matters is the one before.
+    let _ = fs::remove_file(temporary_of(path));
+    CniError::io("write", path, error)
 }
 
 /// What a file is called until it is whole. Always the same, so that what a kill leaves is found.
@@ -35,15 +53,33 @@ fn temporary_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     absent_is_fine(path, fs::remove_file(path))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Reads a file of credentials: a regular one of at most a mebibyte.
+///
+/// # Errors
+/// When it is something else, or cannot be read.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // What is no file must not keep us waiting.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(CREDENTIALS_MAX + 1).read_to_end(&mut bytes)?;
+    if read as u64 > CREDENTIALS_MAX {
+        return Err(io::Error::other("it is too large"));
+    }
+    Ok(bytes)
 }
 
 /// Removes a file of a container, which may be absent. Where its directory was, nothing else is

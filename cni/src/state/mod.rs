@@ -10,19 +10,19 @@ mod files;
 mod old;
 mod store;
 
-pub use files::{Pinned, remove_directory, remove_file, write_atomically};
+pub use files::{Pinned, read_file, remove_directory, remove_file, write_atomically};
 pub use old::{OldOvsRecord, OldRecord};
 pub use store::{Exclusive, Store};
 
 use crate::kubernetes::PodName;
-use crate::plan::Access;
+use crate::plan::{Access, OvsDb};
 use crate::result::CniResult;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
 
 /// Layout of records that this release writes.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Whose an interface is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,8 +103,9 @@ pub enum Step {
     },
     /// A port on Open vSwitch, and its bridge when it is ours and empty.
     OvsPort {
-        /// Address of the database.
-        db: String,
+        /// The database.
+        #[serde(flatten)]
+        db: OvsDb,
         /// Name of the bridge.
         bridge: String,
         /// Name of the port.

@@ -1,13 +1,19 @@
 //! The directory of the records.
 //!
 //! `<dataDir>/records/<network>/<containerID>:<ifname>.json`; no part can contain `/` or `:`.
+//!
+//! A file holds the record as it was written before anything was changed, and behind it, on a line of
+//! its own, the record as it was when all had gone well. The first is on the disk before the host is
+//! changed. The second is not waited for: a machine that loses it has lost the container too, and the
+//! first one says all that has to be undone.
 
-use super::files::{remove, remove_if_empty, write_atomically};
+use super::files::{remove, remove_if_empty, write_durably};
 use super::{LAYOUT, Owner, Record};
 use crate::error::{CniError, code};
 use nix::fcntl::{Flock, FlockArg};
+use serde::Deserialize;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -50,15 +56,26 @@ impl Store {
         Ok(Self { directory, _lock: held })
     }
 
-    /// Writes a record, over an older one of the same owner.
+    /// Writes a record, over an older one of the same owner. It is on the disk then.
     ///
     /// # Errors
     /// Code 5.
     pub fn put(&self, record: &Record) -> Result<(), CniError> {
         make_directory(&self.network(&record.owner.network))?;
-        let bytes = serde_json::to_vec(record)
-            .map_err(|e| CniError::caused(code::IO, "cannot encode a record", &e))?;
-        write_atomically(&self.path(&record.owner), &bytes, 0o600)
+        write_durably(&self.path(&record.owner), &encode(record)?, 0o600)
+    }
+
+    /// Writes what has become of a record behind it, without waiting for the disk. What a record has
+    /// to say for something to be undone is for [`Self::put`].
+    ///
+    /// # Errors
+    /// Code 5.
+    pub fn append(&self, record: &Record) -> Result<(), CniError> {
+        let path = self.path(&record.owner);
+        let bytes = encode(record)?;
+        let file = File::options().append(true).open(&path);
+        file.and_then(|mut file| file.write_all(&bytes))
+            .map_err(|e| CniError::io("write", &path, &e))
     }
 
     /// The record of an attachment.
@@ -151,10 +168,21 @@ fn owner_of(network: &str, file: &str) -> Option<Owner> {
     (!container_id.starts_with('.')).then(|| Owner::new(network, container_id, if_name))
 }
 
+fn encode(record: &Record) -> Result<Vec<u8>, CniError> {
+    let mut bytes = serde_json::to_vec(record)
+        .map_err(|e| CniError::caused(code::IO, "cannot encode a record", &e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The last whole record of a file. The first must be whole; what is broken behind it was lost with the
+/// machine.
 fn decode(path: &Path, bytes: &[u8]) -> Result<Record, CniError> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|e| {
+    let mut records = serde_json::Deserializer::from_slice(bytes);
+    let first = Record::deserialize(&mut records).map_err(|e| {
         CniError::caused(code::DECODE, format!("cannot decode {}", path.display()), &e)
     })?;
+    let record = records.into_iter::<Record>().map_while(Result::ok).last().unwrap_or(first);
     if record.layout > LAYOUT {
         let msg = format!("{} was written by a newer release", path.display());
         return Err(CniError::new(code::DECODE, msg));
@@ -218,6 +246,40 @@ mod tests {
         assert_eq!(store.get(&record.owner).unwrap_err().code, 6);
         fs::write(store.path(&record.owner), r#"{"layout":1}"#).unwrap();
         assert_eq!(store.get(&record.owner).unwrap_err().code, 6);
+    }
+
+    #[test]
+    fn what_was_appended_holds_and_what_is_torn_behind_a_record_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Exclusive::No).unwrap();
+        let intent = record("n", "c");
+        store.put(&intent).unwrap();
+        let path = store.path(&intent.owner);
+        let whole = fs::metadata(&path).unwrap().len();
+        let ready = Record { phase: Phase::Ready, ..intent.clone() };
+        store.append(&ready).unwrap();
+        assert_eq!(store.get(&intent.owner).unwrap(), Some(ready.clone()));
+        let len = fs::metadata(&path).unwrap().len();
+        for cut in whole..len - 1 {
+            File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
+            assert_eq!(store.get(&intent.owner).unwrap(), Some(intent.clone()), "{cut}");
+            // As a file system may fill up what it has lost.
+            File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+            assert_eq!(store.get(&intent.owner).unwrap(), Some(intent.clone()), "{cut}");
+            File::options().write(true).open(&path).unwrap().set_len(whole).unwrap();
+            store.append(&ready).unwrap();
+        }
+        store.put(&intent).unwrap();
+        assert_eq!(store.get(&intent.owner).unwrap(), Some(intent.clone()));
+    }
+
+    #[test]
+    fn nothing_is_appended_to_a_record_that_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Exclusive::No).unwrap();
+        let record = record("n", "c");
+        assert_eq!(store.append(&record).unwrap_err().code, 5);
+        assert_eq!(store.get(&record.owner).unwrap(), None);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::call::{PLUGINS, Runtime};
 use super::namespaces::Namespaces;
+use super::ovs_dpdk::Vswitch;
 use super::ovsdb::Ovsdb;
+use super::until;
 use super::vswitch::FakeVswitch;
 use ringport_bench::peers::skip;
 use serde_json::{Value, json};
@@ -15,23 +17,38 @@ pub(crate) const CONTAINERS: usize = 50;
 /// Interfaces of each container.
 const INTERFACES: usize = 4;
 
-/// Containers with namespaces, a database with a stand-in for the vswitch, and host-local.
+/// Containers with namespaces, a database with a vswitch or a stand-in for it, and host-local.
 pub(crate) struct Load {
     ovsdb: Ovsdb,
+    /// The real one, unless there is a stand-in.
+    vswitch: Option<Vswitch>,
     namespaces: Namespaces,
     attachments: Vec<Runtime>,
 }
 
 impl Load {
-    /// `None`: something is missing, and the test was reported as skipped.
+    /// On a stand-in for the vswitch. `None`: something is missing, and the test was reported as skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        let load = Self::on(test, "br0")?;
+        FakeVswitch::start(&load.ovsdb.address(), load.ovsdb.path());
+        Some(load)
+    }
+
+    /// On Open vSwitch with DPDK.
+    pub(crate) fn start_real(test: &str) -> Option<Self> {
+        // The bridge is a device of the machine as well: its name must be nobody else's.
+        let mut load = Self::on(test, &format!("rpl{}", std::process::id()))?;
+        load.vswitch = Some(Vswitch::start(test, &load.ovsdb)?);
+        Some(load)
+    }
+
+    fn on(test: &str, bridge: &str) -> Option<Self> {
         if !Path::new(PLUGINS).join("host-local").is_file() {
             skip(test, "host-local is not installed");
             return None;
         }
         let ovsdb = Ovsdb::start(test)?;
         let namespaces = Namespaces::make(test, CONTAINERS)?;
-        FakeVswitch::start(&ovsdb.address(), ovsdb.path());
         let all =
             (0..CONTAINERS).flat_map(|container| (0..INTERFACES).map(move |it| (container, it)));
         let attachment = |(container, interface): (usize, usize)| {
@@ -43,10 +60,11 @@ impl Load {
                 ..runtime
             };
             runtime.conf["ovs"]["timeoutMs"] = json!(60_000);
+            runtime.conf["host"]["bridge"] = json!({"bridgeName": bridge});
             runtime
         };
         let attachments = all.map(attachment).collect();
-        Some(Self { ovsdb, namespaces, attachments })
+        Some(Self { ovsdb, vswitch: None, namespaces, attachments })
     }
 
     /// ADD of all at once, CHECK, DEL of all at once; nothing is left. Returns the seconds that ADDs and
@@ -89,6 +107,10 @@ impl Load {
         let records = std::fs::read_dir(self.ovsdb.path().join("data/records/net")).unwrap();
         assert_eq!(records.count(), all);
         assert_eq!(self.namespaces.devices(), ["lo"]);
+        if let Some(vswitch) = &self.vswitch {
+            let ports = vswitch.ports();
+            assert_eq!(ports.matches("dpdkvhostuserclient").count(), all, "{ports}");
+        }
     }
 
     fn nothing_left(&self) {
@@ -98,5 +120,11 @@ impl Load {
         assert_eq!(self.attachments[0].leftovers(), Vec::<PathBuf>::new());
         assert!(!self.ovsdb.path().join("data/records/net").exists());
         assert_eq!(self.namespaces.devices(), ["lo"]);
+        if let Some(vswitch) = &self.vswitch {
+            // DEL does not wait until the vswitch has followed.
+            let gone =
+                || !vswitch.ports().contains("container-") && !vswitch.ports().contains("rpl");
+            until("the vswitch has neither port nor bridge", gone);
+        }
     }
 }

@@ -45,6 +45,8 @@ impl Vswitch {
         let mut command = Command::new(VSWITCHD);
         command
             .arg(ovsdb.address())
+            // Whoever does not listen yet is worth a line a second.
+            .arg("--verbose=dpdk:file:err")
             .arg(format!("--log-file={}", ovsdb.path().join("vswitchd.log").display()))
             .arg(format!("--unixctl={}", ovsdb.path().join("vswitchd.ctl").display()))
             .env("OVS_RUNDIR", ovsdb.path())
@@ -54,6 +56,17 @@ impl Vswitch {
         let this = Self { process, control, _lock: lock };
         until("DPDK is initialised", || ovsdb.database(DEADLINE).vswitch().unwrap().dpdk);
         Some(this)
+    }
+}
+
+impl Vswitch {
+    /// The ports that it has, in its own words.
+    pub(crate) fn ports(&self) -> String {
+        let mut command = Command::new(find_program("ovs-appctl").unwrap());
+        command.arg("--timeout=20").arg("-t").arg(&self.control).arg("dpif/show");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 

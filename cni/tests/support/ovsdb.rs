@@ -15,12 +15,18 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// A database server with an empty database, in a directory of its own.
 pub(crate) struct Ovsdb {
     pub(crate) directory: TempDir,
+    options: Vec<String>,
     server: CommandGuard,
 }
 
 impl Ovsdb {
     /// Starts one. `None`: the programs are not here, and the test was reported as skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &["--remote=ptcp:0:127.0.0.1".to_owned()])
+    }
+
+    /// Starts one with options instead of a TCP port.
+    pub(crate) fn start_with(test: &str, options: &[String]) -> Option<Self> {
         let (Some(tool), Some(server)) = (find_program("ovsdb-tool"), find_program("ovsdb-server"))
         else {
             skip(test, "ovsdb-server is not installed");
@@ -30,8 +36,9 @@ impl Ovsdb {
         let file = directory.path().join("conf.db");
         let made = Command::new(tool).arg("create").arg(&file).arg(SCHEMA).status().unwrap();
         assert!(made.success());
-        let server = spawn(&server, directory.path());
-        let this = Self { directory, server };
+        let options = options.to_vec();
+        let server = spawn(&server, directory.path(), &options);
+        let this = Self { directory, options, server };
         until("ovsdb-server listens", || UnixStream::connect(this.socket()).is_ok());
         this.database(DEADLINE)
             .transact(vec![serde_json::json!({"op": "insert", "table": "Open_vSwitch", "row": {}})])
@@ -73,7 +80,8 @@ impl Ovsdb {
 
     /// Starts the server again after [`Self::stop`].
     pub(crate) fn restart(&mut self) {
-        self.server = spawn(&find_program("ovsdb-server").unwrap(), self.directory.path());
+        let program = find_program("ovsdb-server").unwrap();
+        self.server = spawn(&program, self.directory.path(), &self.options);
         until("ovsdb-server listens", || UnixStream::connect(self.socket()).is_ok());
     }
 
@@ -84,12 +92,12 @@ impl Ovsdb {
     }
 }
 
-fn spawn(program: &Path, directory: &Path) -> CommandGuard {
+fn spawn(program: &Path, directory: &Path, options: &[String]) -> CommandGuard {
     let mut command = Command::new(program);
     command
         .arg(directory.join("conf.db"))
         .arg(format!("--remote=punix:{}", directory.join("db.sock").display()))
-        .arg("--remote=ptcp:0:127.0.0.1")
+        .args(options)
         .arg("--no-chdir")
         .arg(format!("--log-file={}", directory.join("ovsdb.log").display()))
         .arg(format!("--unixctl={}", directory.join("ctl").display()));

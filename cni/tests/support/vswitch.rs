@@ -24,33 +24,38 @@ impl FakeVswitch {
             "iface_types": ["set", ["dpdkvhostuser", "dpdkvhostuserclient", "internal"]],
         });
         transact(&mut rpc, vec![update("Open_vSwitch", &json!([]), &row)]).unwrap();
-        let tables = json!({
-            "Open_vSwitch": {"columns": ["next_cfg"]},
-            "Interface": {"columns": ["name", "type"]},
-        });
-        let first = rpc.call("monitor", &json!(["Open_vSwitch", "all", tables])).unwrap();
-        let thread = std::thread::spawn(move || {
-            let mut fake = Fake { rpc, numbers: BTreeMap::new(), run_dir };
-            let mut tables = first;
-            while fake.apply(&tables).is_some() {
-                let Ok(mut params) = fake.rpc.notification("update") else { return };
-                tables = params[1].take();
-            }
-        });
+        let mut fake = Fake { rpc, applied: -1, numbers: BTreeMap::new(), run_dir };
+        let thread = std::thread::spawn(move || while fake.apply().is_some() {});
         Self { thread }
     }
 }
 
 struct Fake {
     rpc: Rpc,
+    applied: i64,
     numbers: BTreeMap<String, i64>,
     run_dir: std::path::PathBuf,
 }
 
 impl Fake {
-    fn apply(&mut self, tables: &Value) -> Option<()> {
+    /// Waits until somebody wants something to be applied.
+    fn apply(&mut self) -> Option<()> {
+        let wanted = json!([["next_cfg", "!=", self.applied]]);
+        let results = transact(
+            &mut self.rpc,
+            vec![
+                json!({"op": "wait", "table": "Open_vSwitch", "where": wanted, "until": "!=",
+                       "columns": ["next_cfg"], "rows": []}),
+                json!({"op": "select", "table": "Open_vSwitch", "where": [],
+                       "columns": ["next_cfg"]}),
+                json!({"op": "select", "table": "Interface", "where": [],
+                       "columns": ["name", "type", "ofport"]}),
+            ],
+        )?;
+        self.applied = results[1]["rows"][0]["next_cfg"].as_i64()?;
         let mut operations = Vec::new();
-        for row in rows(&tables["Interface"]) {
+        let new = |row: &&Value| row["ofport"] == json!(["set", []]);
+        for row in results[2]["rows"].as_array()?.iter().filter(new) {
             let name = row["name"].as_str()?;
             let by_name = json!([["name", "==", name]]);
             let state = if name.contains("bad") {
@@ -67,26 +72,19 @@ impl Fake {
             }
             operations.push(update("Interface", &by_name, &state));
         }
-        for row in rows(&tables["Open_vSwitch"]) {
-            let applied = json!({"cur_cfg": row["next_cfg"]});
-            operations.push(update("Open_vSwitch", &json!([]), &applied));
-        }
-        transact(&mut self.rpc, operations)
+        let applied = json!({"cur_cfg": self.applied});
+        operations.push(update("Open_vSwitch", &json!([]), &applied));
+        transact(&mut self.rpc, operations).map(|_| ())
     }
-}
-
-fn rows(table: &Value) -> Vec<&Value> {
-    let rows = table.as_object().into_iter().flat_map(|rows| rows.values());
-    rows.map(|row| &row["new"]).filter(|row| !row.is_null()).collect()
 }
 
 fn update(table: &str, condition: &Value, row: &Value) -> Value {
     json!({"op": "update", "table": table, "where": condition, "row": row})
 }
 
-fn transact(rpc: &mut Rpc, operations: Vec<Value>) -> Option<()> {
+fn transact(rpc: &mut Rpc, operations: Vec<Value>) -> Option<Value> {
     assert!(rpc.timeout() > DEADLINE);
     let mut params = vec![json!("Open_vSwitch")];
     params.extend(operations);
-    rpc.call("transact", &Value::Array(params)).ok().map(|_| ())
+    rpc.call("transact", &Value::Array(params)).ok()
 }

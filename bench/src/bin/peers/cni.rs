@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use ringport_bench::peers::{Ovs, PeerLock, find_program, ovs};
 use serde::Serialize;
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,27 @@ use std::time::{Duration, Instant};
 
 /// Where Debian has its CNI plugins.
 const PLUGINS: &str = "/usr/lib/cni";
+
+/// What a container finds on the vswitch.
+#[derive(Debug, Clone, Copy)]
+enum Bridge {
+    /// A bridge with a port of another container, as on a node in use.
+    There,
+    /// None: it comes with this port, and goes with it.
+    Absent,
+}
+
+impl Bridge {
+    const BOTH: [Self; 2] = [Self::There, Self::Absent];
+
+    /// What ADD and DEL are called then.
+    const fn operations(self) -> [&'static str; 2] {
+        match self {
+            Self::There => ["add", "del"],
+            Self::Absent => ["add-first", "del-last"],
+        }
+    }
+}
 
 /// What a run found out.
 #[derive(Debug, Serialize)]
@@ -36,25 +58,32 @@ struct Results {
 /// `peers cni`.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.list {
-        println!("cni-add\ncni-del\ncni-size\ncni-memory");
+        for operation in Bridge::BOTH.iter().flat_map(|bridge| bridge.operations()) {
+            println!("cni-{operation}");
+        }
+        println!("cni-size\ncni-memory");
         return Ok(());
     }
     let bench = Bench::start()?;
     let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     // The first one of each warms caches up, and does not count.
     for round in 0..=options.rounds() {
-        let mut taken = [[Duration::ZERO; 2]; 2];
-        for turn in 0..2 {
-            let who = (round + turn) % 2;
-            taken[who] = if who == 0 { bench.ours(round)? } else { bench.theirs(round)? };
-        }
-        if round == 0 {
-            continue;
-        }
-        for (operation, name) in ["add", "del"].iter().enumerate() {
-            let [ours, theirs] = [0, 1].map(|who: usize| taken[who][operation].as_secs_f64() * 1e3);
-            for (what, value) in [("ours", ours), ("ovs-vsctl", theirs), ("ratio", ours / theirs)] {
-                times.entry(format!("{name} {what}")).or_default().push(value);
+        for bridge in Bridge::BOTH {
+            let mut taken = [[Duration::ZERO; 2]; 2];
+            for turn in 0..2 {
+                let who = (round + turn) % 2;
+                taken[who] = match who {
+                    0 => bench.ours(bridge, round)?,
+                    _ => bench.theirs(bridge, round)?,
+                };
+            }
+            for (operation, name) in bridge.operations().iter().enumerate().filter(|_| round > 0) {
+                let [ours, theirs] =
+                    [0, 1].map(|who: usize| taken[who][operation].as_secs_f64() * 1e3);
+                let all = [("ours", ours), ("ovs-vsctl", theirs), ("ratio", ours / theirs)];
+                for (what, value) in all {
+                    times.entry(format!("{name} {what}")).or_default().push(value);
+                }
             }
         }
     }
@@ -73,7 +102,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 fn print(results: &Results) {
     let text =
         |spread: &Spread| format!("{:.2}[{:.2}..{:.2}]", spread.median, spread.min, spread.max);
-    for operation in ["add", "del"] {
+    for operation in Bridge::BOTH.iter().flat_map(|bridge| bridge.operations()) {
         let of = |what: &str| {
             let name = format!("{operation} {what}");
             let found = results.times.get(&name).or_else(|| results.ratios.get(&name));
@@ -99,8 +128,11 @@ struct Bench {
     plugin: PathBuf,
     host_local: Option<PathBuf>,
     vsctl: PathBuf,
-    /// Both contenders find its bridge there, and leave it there.
+    ofctl: PathBuf,
+    /// Its bridge has a port already, and stays.
     vswitch: Ovs,
+    /// How often it was waited for.
+    settled: Cell<u64>,
     _lock: PeerLock,
 }
 
@@ -109,45 +141,71 @@ impl Bench {
         let plugin = std::env::var_os("RINGPORT_CNI_PLUGIN").map(PathBuf::from);
         let plugin = plugin.context("RINGPORT_CNI_PLUGIN does not name the plugin: use ./ci.sh")?;
         ensure!(plugin.is_file(), "{} is not there", plugin.display());
-        let vsctl = find_program("ovs-vsctl").context("ovs-vsctl is not installed")?;
+        let program = |name| find_program(name).context(format!("{name} is not installed"));
+        let (vsctl, ofctl) = (program("ovs-vsctl")?, program("ovs-ofctl")?);
         let lock = PeerLock::acquire()?;
         if let Some(why) = ovs::missing() {
             bail!("no Open vSwitch with DPDK: {why}");
         }
         let vswitch = Ovs::start()?;
         let host_local = Some(Path::new(PLUGINS).join("host-local")).filter(|it| it.is_file());
-        let this = Self { plugin, host_local, vsctl, vswitch, _lock: lock };
+        let settled = Cell::new(0);
+        let this = Self { plugin, host_local, vsctl, ofctl, vswitch, settled, _lock: lock };
         std::fs::write(this.vswitch.path().join("netns"), "")?;
+        let conf = this.conf(Bridge::There).to_string();
+        timed(this.call("ADD", "resident").stdin(Stdio::piped()), &conf)?;
         Ok(this)
     }
 
     /// A port by the plugin: ADD and DEL.
-    fn ours(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
-        let conf = self.conf().to_string();
+    fn ours(&self, bridge: Bridge, round: usize) -> anyhow::Result<[Duration; 2]> {
+        let conf = self.conf(bridge).to_string();
         let mut taken = [Duration::ZERO; 2];
         for (taken, verb) in taken.iter_mut().zip(["ADD", "DEL"]) {
+            self.settle()?;
             let mut command = self.call(verb, &format!("bench-{round}"));
             *taken = timed(command.stdin(Stdio::piped()), &conf)?;
         }
         Ok(taken)
     }
 
-    /// A port by what the plugin before ran: three programs for ADD, two for DEL.
-    fn theirs(&self, round: usize) -> anyhow::Result<[Duration; 2]> {
+    /// A port by what the plugin before ran: three programs for ADD, and two more for the bridge; two for
+    /// DEL, and one more.
+    fn theirs(&self, on: Bridge, round: usize) -> anyhow::Result<[Duration; 2]> {
         let port = format!("bench-{round}-net2");
         let path = self.vswitch.path().join("shared").join(&port);
-        let bridge = self.vswitch.bridge();
+        let bridge = self.bridge(on);
+        self.settle()?;
         let start = Instant::now();
         self.vsctl(&["--bare", "--columns=name", "find", "bridge", &format!("name={bridge}")])?;
+        if matches!(on, Bridge::Absent) {
+            let set = ["set", "bridge", &bridge, "datapath_type=netdev"];
+            self.vsctl(&[&["add-br", &bridge, "--"], &set[..]].concat())?;
+            let mut flow = Command::new(&self.ofctl);
+            flow.env("OVS_RUNDIR", self.vswitch.path());
+            timed(flow.args(["add-flow", &bridge, "actions=NORMAL"]).stdin(Stdio::null()), "")?;
+        }
         let options = format!("options:vhost-server-path={}", path.display());
         let kind = "type=dpdkvhostuserclient";
-        self.vsctl(&["add-port", bridge, &port, "--", "set", "Interface", &port, kind, &options])?;
+        self.vsctl(&["add-port", &bridge, &port, "--", "set", "Interface", &port, kind, &options])?;
         self.vsctl(&["--bare", "--columns=mac", "find", "port", &format!("name={port}")])?;
         let added = start.elapsed();
+        self.settle()?;
         let start = Instant::now();
-        self.vsctl(&["--if-exists", "del-port", bridge, &port])?;
-        self.vsctl(&["list-ports", bridge])?;
+        self.vsctl(&["--if-exists", "del-port", &bridge, &port])?;
+        self.vsctl(&["list-ports", &bridge])?;
+        if matches!(on, Bridge::Absent) {
+            self.vsctl(&["del-br", &bridge])?;
+        }
         Ok([added, start.elapsed()])
+    }
+
+    /// Waits until the vswitch has done all that it was told, or whoever comes next would wait for it.
+    fn settle(&self) -> anyhow::Result<()> {
+        // It waits for changes only.
+        self.settled.set(self.settled.get() + 1);
+        let change = format!("external_ids:settled={}", self.settled.get());
+        self.vsctl(&["set", "Open_vSwitch", ".", &change])
     }
 
     fn vsctl(&self, arguments: &[&str]) -> anyhow::Result<()> {
@@ -156,14 +214,21 @@ impl Bench {
         timed(command.stdin(Stdio::null()), "").map(|_| ())
     }
 
-    fn conf(&self) -> serde_json::Value {
+    fn bridge(&self, which: Bridge) -> String {
+        match which {
+            Bridge::There => self.vswitch.bridge().to_owned(),
+            Bridge::Absent => format!("{}f", self.vswitch.bridge()),
+        }
+    }
+
+    fn conf(&self, bridge: Bridge) -> serde_json::Value {
         let base = self.vswitch.path();
         json!({
             "cniVersion": "1.0.0", "name": "bench", "type": "userspace",
             "sharedDir": base.join("shared"), "dataDir": base.join("data"),
             "ovs": {"db": self.vswitch.database()},
             "host": {"engine": "ovs-dpdk", "iftype": "vhostuser", "netType": "bridge",
-                     "bridge": {"bridgeName": self.vswitch.bridge()}},
+                     "bridge": {"bridgeName": self.bridge(bridge)}},
         })
     }
 
@@ -200,7 +265,7 @@ impl Bench {
                      "dataDir": self.vswitch.path().join("ipam")},
         });
         let all = [
-            ("userspace", Some(&self.plugin), self.conf()),
+            ("userspace", Some(&self.plugin), self.conf(Bridge::There)),
             ("host-local", self.host_local.as_ref(), ipam),
         ];
         let mut peaks = BTreeMap::new();

@@ -33,13 +33,20 @@ pub struct Vswitch {
 }
 
 impl Database {
-    /// Connects.
+    /// Connects to an address that needs nothing else.
     ///
     /// # Errors
     /// When `address` is none, or nobody listens there.
     pub fn connect(address: &str, timeout: Duration) -> Result<Self, OvsError> {
-        let address: Address = address.parse()?;
-        Ok(Self { rpc: Rpc::connect(&address, timeout)? })
+        Self::at(&address.parse()?, timeout)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Address::connect`].
+    pub fn at(address: &Address, timeout: Duration) -> Result<Self, OvsError> {
+        Ok(Self { rpc: Rpc::connect(address, timeout)? })
     }
 
     /// Begins the time anew, for cleaning up after a time-out.
@@ -85,22 +92,26 @@ impl Database {
         rows_of(results.pop())
     }
 
-    /// As [`Self::transact`]; then waits until the vswitch has applied it.
+    /// As [`Self::transact`]; then waits until the vswitch has applied it, and returns what the operations
+    /// `after` find by then.
     ///
     /// # Errors
     /// As [`Self::transact`]; [`OvsError::Unapplied`] when the vswitch does not do so in time.
-    pub fn apply(&mut self, mut operations: Vec<Value>) -> Result<Vec<Value>, OvsError> {
-        operations.extend(bump());
-        let mut results = self.transact(operations)?;
+    pub fn apply(
+        &mut self,
+        operations: Vec<Value>,
+        after: Vec<Value>,
+    ) -> Result<Vec<Value>, OvsError> {
+        let mut results = self.tell(operations)?;
         let root = rows_of(results.pop())?;
-        results.pop();
         let target = root.first().and_then(|row| number(&row["next_cfg"]));
         let target = target.ok_or_else(|| malformed("no next_cfg"))?;
-        self.wait_for(target).map_err(|error| match error {
-            OvsError::Silent { waited } => OvsError::Unapplied { waited },
+        let waited = self.timeout();
+        self.once_applied(target, after).map_err(|error| match error {
+            OvsError::Silent { .. } => OvsError::Unapplied { waited },
+            error if error.is_race() => OvsError::Unapplied { waited },
             other => other,
-        })?;
-        Ok(results)
+        })
     }
 
     /// As [`Self::transact`]; tells the vswitch, and does not wait for it.
@@ -112,14 +123,25 @@ impl Database {
         self.transact(operations)
     }
 
-    fn wait_for(&mut self, target: i64) -> Result<(), OvsError> {
-        let columns = json!({ ROOT: { "columns": ["cur_cfg"] } });
-        let mut rows = self.rpc.call("monitor", &json!([NAME, "cfg", columns]))?;
-        while current(&rows).is_none_or(|current| current < target) {
-            let mut params = self.rpc.notification("update")?;
-            rows = params.get_mut(1).map(Value::take).unwrap_or_default();
-        }
-        self.rpc.call("monitor_cancel", &json!(["cfg"])).map(|_| ())
+    /// Runs operations as soon as the vswitch shows a number: the database itself waits for it.
+    ///
+    /// Spec: RFC 7047 §5.2.6
+    fn once_applied(
+        &mut self,
+        target: i64,
+        mut operations: Vec<Value>,
+    ) -> Result<Vec<Value>, OvsError> {
+        let milliseconds = u64::try_from(self.rpc.left().as_millis()).unwrap_or(u64::MAX);
+        operations.insert(
+            0,
+            json!({
+                "op": "wait", "table": ROOT, "timeout": milliseconds, "until": "!=",
+                "where": [["cur_cfg", ">=", target]], "columns": ["cur_cfg"], "rows": [],
+            }),
+        );
+        let mut results = self.transact(operations)?;
+        results.remove(0);
+        Ok(results)
     }
 
     /// Asks the vswitch about itself.
@@ -162,9 +184,4 @@ pub(super) fn rows_of(result: Option<Value>) -> Result<Vec<Value>, OvsError> {
         Some(Value::Array(rows)) => Ok(rows),
         _ => Err(malformed("a select has no rows")),
     }
-}
-
-fn current(tables: &Value) -> Option<i64> {
-    let row = tables.get(ROOT)?.as_object()?.values().next()?;
-    number(row.get("new")?.get("cur_cfg")?)
 }

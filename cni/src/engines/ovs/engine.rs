@@ -1,13 +1,13 @@
 //! Open vSwitch as the verbs know it.
 
 use super::port::kind;
-use super::{Database, OvsError, PortSpec};
+use super::{Address, Database, OvsError, PortSpec};
 use crate::conf::{Attachment, Engine, Mode, NetConf};
 use crate::container;
 use crate::engines::Vswitch;
 use crate::env::{CallEnv, is_identifier};
 use crate::error::{CniError, code};
-use crate::plan::{Plan, container_dir, ovs_db, ovs_timeout};
+use crate::plan::{OvsDb, Plan, container_dir, ovs_db, ovs_timeout};
 use crate::result::CniResult;
 use crate::state::{OldRecord, Owner, ServerSocket, Step, remove_directory, remove_file};
 use std::os::unix::fs::FileTypeExt;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct OpenVswitch<'a> {
     conf: &'a NetConf,
+    address: Address,
 }
 
 /// Removes a port.
@@ -24,13 +25,16 @@ pub struct OpenVswitch<'a> {
 /// # Errors
 /// When the database cannot be reached or refuses.
 pub fn undo(
-    db: &str,
+    db: &OvsDb,
     bridge: &str,
     port: &str,
     owner: &Owner,
     conf: &NetConf,
 ) -> Result<(), CniError> {
-    let mut database = Database::connect(db, ovs_timeout(conf))?;
+    // Files may be elsewhere by now. Those of then are for whoever has no configuration any more.
+    let current = Some(ovs_db(conf)).filter(|current| current.db == db.db);
+    let address = current.as_ref().unwrap_or(db).try_into()?;
+    let mut database = Database::at(&address, ovs_timeout(conf))?;
     Ok(database.remove_port(port, bridge, Some(owner))?)
 }
 
@@ -39,8 +43,8 @@ pub fn undo(
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub fn is_lost(db: &str, port: &str, socket: &ServerSocket) -> Result<bool, CniError> {
-    let mut database = Database::connect(db, ovs_timeout(&NetConf::default()))?;
+pub fn is_lost(db: &OvsDb, port: &str, socket: &ServerSocket) -> Result<bool, CniError> {
+    let mut database = Database::at(&db.try_into()?, ovs_timeout(&NetConf::default()))?;
     let made = made_socket(&mut database, &socket.run_dir, port)?;
     Ok(made.symlink_metadata().is_ok_and(|it| it.file_type().is_socket()))
 }
@@ -49,8 +53,8 @@ pub fn is_lost(db: &str, port: &str, socket: &ServerSocket) -> Result<bool, CniE
 ///
 /// # Errors
 /// When the database cannot be reached; code 5.
-pub fn make_again(db: &str, port: &str, socket: &ServerSocket) -> Result<(), CniError> {
-    let mut database = Database::connect(db, ovs_timeout(&NetConf::default()))?;
+pub fn make_again(db: &OvsDb, port: &str, socket: &ServerSocket) -> Result<(), CniError> {
+    let mut database = Database::at(&db.try_into()?, ovs_timeout(&NetConf::default()))?;
     let made = made_socket(&mut database, &socket.run_dir, port)?;
     if made.symlink_metadata().is_err() {
         return Ok(());
@@ -69,20 +73,22 @@ fn made_socket(database: &mut Database, run_dir: &str, port: &str) -> Result<Pat
 
 impl<'a> OpenVswitch<'a> {
     /// The one that a configuration names.
-    #[must_use]
-    pub const fn new(conf: &'a NetConf) -> Self {
-        Self { conf }
+    ///
+    /// # Errors
+    /// When its address is none.
+    pub fn new(conf: &'a NetConf) -> Result<Self, CniError> {
+        Ok(Self { conf, address: (&ovs_db(conf)).try_into()? })
     }
 
     fn connect(&self) -> Result<Database, OvsError> {
-        Database::connect(ovs_db(self.conf), ovs_timeout(self.conf))
+        Database::at(&self.address, ovs_timeout(self.conf))
     }
 }
 
 impl Vswitch for OpenVswitch<'_> {
     fn step(&self, plan: &Plan) -> Step {
         Step::OvsPort {
-            db: ovs_db(self.conf).to_owned(),
+            db: ovs_db(self.conf),
             bridge: plan.bridge.clone(),
             port: plan.port.clone(),
             socket: (plan.host_mode == Mode::Server).then(|| ServerSocket {
@@ -126,7 +132,7 @@ impl Vswitch for OpenVswitch<'_> {
     fn status(&self) -> Result<(), CniError> {
         let mut database = self.connect()?;
         // A vswitch that has gone leaves its last words in the database: have it answer.
-        database.apply(Vec::new())?;
+        database.apply(Vec::new(), Vec::new())?;
         let vswitch = database.vswitch()?;
         let needed = kind(self.conf.host.vhost.mode.unwrap_or(Mode::Client));
         let reason = if !vswitch.dpdk {

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`address`] | where the database is |
+//! | `tls` | encryption, and who is who |
 //! | [`rpc`] | JSON-RPC, and a deadline for all of it |
 //! | [`rows`] | how the database writes sets, maps and references |
 //! | [`database`] | transactions; waiting until the vswitch has applied one |
@@ -17,6 +18,11 @@ mod engine;
 pub mod port;
 pub mod rows;
 pub mod rpc;
+#[cfg(feature = "ovs-tls")]
+mod tls;
+#[cfg(not(feature = "ovs-tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 
 pub use address::Address;
 pub use database::Database;
@@ -25,6 +31,7 @@ pub use port::PortSpec;
 
 use crate::error::{CniError, code};
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -33,7 +40,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum OvsError {
     /// The address of the database is none.
-    #[error("`{given}` is neither unix:PATH nor tcp:HOST:PORT")]
+    #[error(
+        "`{given}` is neither unix:PATH nor tcp:HOST:PORT nor ssl:HOST:PORT with its three files"
+    )]
     Address {
         /// What was given.
         given: String,
@@ -46,6 +55,22 @@ pub enum OvsError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A file for TLS is of no use.
+    #[error("ovs.{key} = {}: {reason}", path.display())]
+    Credentials {
+        /// Its key in the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The two ends do not trust each other, or cannot agree on an encryption.
+    #[error("no TLS with the database: {reason}")]
+    Tls {
+        /// Why.
+        reason: String,
     },
     /// The connection broke.
     #[error("connection to the database")]
@@ -123,7 +148,9 @@ impl OvsError {
 impl From<OvsError> for CniError {
     fn from(error: OvsError) -> Self {
         let code = match error {
-            OvsError::Address { .. } | OvsError::Datapath { .. } => code::BAD_CONFIG,
+            OvsError::Address { .. } | OvsError::Credentials { .. } | OvsError::Datapath { .. } => {
+                code::BAD_CONFIG
+            }
             OvsError::Connect { .. }
             | OvsError::Io(_)
             | OvsError::Closed

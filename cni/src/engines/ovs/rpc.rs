@@ -1,16 +1,13 @@
 //! JSON-RPC 1.0: objects one after the other, without framing.
 
 use super::OvsError;
-use super::address::{Address, Stream};
+use super::address::{Address, Stream, is_late};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 /// Most bytes of one message.
 const MESSAGE_MAX: usize = 16 << 20;
-/// Most notifications that wait to be asked for.
-const NOTIFICATIONS_MAX: usize = 1024;
 const READ_SIZE: usize = 16 << 10;
 
 /// A connection, and the time by which everything on it must be done.
@@ -18,7 +15,6 @@ const READ_SIZE: usize = 16 << 10;
 pub struct Rpc {
     stream: Stream,
     received: Vec<u8>,
-    notifications: VecDeque<Value>,
     last_id: u64,
     deadline: Instant,
     timeout: Duration,
@@ -28,18 +24,11 @@ impl Rpc {
     /// Connects; everything until the end of the connection may take `timeout`.
     ///
     /// # Errors
-    /// [`OvsError::Connect`]
+    /// As [`Address::connect`].
     pub fn connect(address: &Address, timeout: Duration) -> Result<Self, OvsError> {
         let deadline = Instant::now() + timeout;
         let stream = address.connect(timeout)?;
-        Ok(Self {
-            stream,
-            received: Vec::new(),
-            notifications: VecDeque::new(),
-            last_id: 0,
-            deadline,
-            timeout,
-        })
+        Ok(Self { stream, received: Vec::new(), last_id: 0, deadline, timeout })
     }
 
     /// How long the connection may last.
@@ -53,8 +42,13 @@ impl Rpc {
         self.deadline = Instant::now() + self.timeout;
     }
 
-    /// Calls a method and waits for its result. Notifications that arrive meanwhile
-    /// are kept for [`Self::notification`].
+    /// How much of the time is left.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Calls a method and waits for its result.
     ///
     /// # Errors
     /// [`OvsError::Refused`] when the method fails, others when the connection does.
@@ -64,11 +58,8 @@ impl Rpc {
         self.send(&json!({ "method": method, "params": params, "id": id }))?;
         loop {
             let mut message = self.receive()?;
-            if message.get("method").is_some() {
-                self.keep(message);
-                continue;
-            }
-            if message["id"] != json!(id) {
+            // A notification that nobody asked for, or the answer to what was given up.
+            if message.get("method").is_some() || message["id"] != json!(id) {
                 continue;
             }
             return match message["error"].take() {
@@ -76,30 +67,6 @@ impl Rpc {
                 error => Err(refusal(&error)),
             };
         }
-    }
-
-    /// Waits for a notification called `method` and returns its parameters.
-    ///
-    /// # Errors
-    /// When the connection fails, or there is none in time.
-    pub fn notification(&mut self, method: &str) -> Result<Value, OvsError> {
-        loop {
-            let mut message = match self.notifications.pop_front() {
-                Some(message) => message,
-                None => self.receive()?,
-            };
-            if message["method"] == method {
-                return Ok(message["params"].take());
-            }
-        }
-    }
-
-    /// Keeps a notification; the oldest makes room when there are too many.
-    fn keep(&mut self, notification: Value) {
-        if self.notifications.len() == NOTIFICATIONS_MAX {
-            self.notifications.pop_front();
-        }
-        self.notifications.push_back(notification);
     }
 
     /// The next message that is not the server's question whether we are alive: that is answered.
@@ -160,12 +127,12 @@ impl Rpc {
                 Err(e) => self.or_silent(e)?,
             }
         }
-        Ok(())
+        self.stream.flush().or_else(|e| self.or_silent(e))
     }
 
     /// Bounds the next read or write by what is left of the time.
-    fn bound(&self) -> Result<(), OvsError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+    fn bound(&mut self) -> Result<(), OvsError> {
+        let left = self.left();
         if left.is_zero() {
             return Err(OvsError::Silent { waited: self.timeout });
         }
@@ -176,10 +143,8 @@ impl Rpc {
     fn or_silent(&self, error: io::Error) -> Result<(), OvsError> {
         match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Err(OvsError::Silent { waited: self.timeout })
-            }
-            _ => Err(OvsError::Io(error)),
+            _ if is_late(&error) => Err(OvsError::Silent { waited: self.timeout }),
+            _ => Err(self.stream.failure(error)),
         }
     }
 }

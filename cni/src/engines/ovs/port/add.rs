@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// How often a transaction is tried when others change the same rows.
 const ATTEMPTS: u32 = 16;
+/// The datapath in which vhost-user ports are.
+const NETDEV: &str = "netdev";
 
 impl Database {
     /// Makes a port, and its bridge when it is missing, and waits until the vswitch has it.
@@ -20,7 +22,7 @@ impl Database {
     /// [`OvsError::Foreign`], [`OvsError::Datapath`]: what is there is not ours to change;
     /// [`OvsError::Port`], [`OvsError::Unapplied`]: the vswitch did not make it.
     pub fn add_port(&mut self, port: &PortSpec) -> Result<i64, OvsError> {
-        match self.insert(port).and_then(|()| self.number_of(port)) {
+        match self.insert(port) {
             Err(error @ (OvsError::Port { .. } | OvsError::Unapplied { .. })) => {
                 // Undoing walks the same way later, should this fail.
                 self.restart_clock();
@@ -33,9 +35,11 @@ impl Database {
         }
     }
 
-    fn insert(&mut self, port: &PortSpec) -> Result<(), OvsError> {
+    /// Nearly always the bridge is there and the port is not: whether it is so is looked at when the
+    /// transaction fails.
+    fn insert(&mut self, port: &PortSpec) -> Result<i64, OvsError> {
+        let mut exists = true;
         for _ in 0..ATTEMPTS {
-            let exists = self.look_at(port)?;
             let mut operations = vec![wait_for_bridge(&port.bridge, exists)];
             operations.extend(insert_port(port));
             if exists {
@@ -43,9 +47,10 @@ impl Database {
             } else {
                 operations.extend(insert_bridge(&port.bridge));
             }
-            match self.apply(operations) {
-                Err(error) if error.is_race() => {}
-                other => return other.map(|_| ()),
+            let made = select("Interface", &port.name, &["ofport", "error"]);
+            match self.apply(operations, vec![made]) {
+                Err(error) if error.is_race() => exists = self.look_at(port)?,
+                other => return number_of(port, &rows_of(other?.pop())?),
             }
         }
         Err(OvsError::Contended { bridge: port.bridge.clone(), attempts: ATTEMPTS })
@@ -53,13 +58,9 @@ impl Database {
 
     /// Looks whether the port can be made, and whether its bridge is there.
     fn look_at(&mut self, port: &PortSpec) -> Result<bool, OvsError> {
-        let by = |table: &str, name: &str, columns: &[&str]| {
-            let condition = equals("name", &json!(name));
-            json!({ "op": "select", "table": table, "where": condition, "columns": columns })
-        };
         let mut results = self.transact(vec![
-            by("Bridge", &port.bridge, &["datapath_type"]),
-            by("Port", &port.name, &["external_ids"]),
+            select("Bridge", &port.bridge, &["datapath_type"]),
+            select("Port", &port.name, &["external_ids"]),
         ])?;
         let ports = rows_of(results.pop())?;
         let bridges = rows_of(results.pop())?;
@@ -72,36 +73,40 @@ impl Database {
         }
         let Some(bridge) = bridges.first() else { return Ok(false) };
         match bridge["datapath_type"].as_str().unwrap_or_default() {
-            "netdev" => Ok(true),
+            NETDEV => Ok(true),
             other => {
                 Err(OvsError::Datapath { bridge: port.bridge.clone(), datapath: other.to_owned() })
             }
         }
     }
+}
 
-    fn number_of(&mut self, port: &PortSpec) -> Result<i64, OvsError> {
-        let condition = equals("name", &json!(port.name));
-        let rows = self.select("Interface", &condition, &["ofport", "error"])?;
-        let row = rows.first().ok_or_else(|| malformed("the port vanished"))?;
-        let reason = texts(&row["error"]).concat();
-        match number(&row["ofport"]) {
-            Some(number) if number > 0 && reason.is_empty() => Ok(number),
-            _ if reason.is_empty() => Err(OvsError::Port {
-                port: port.name.clone(),
-                reason: "no reason given".to_owned(),
-            }),
-            _ => Err(OvsError::Port { port: port.name.clone(), reason }),
+/// The number that the vswitch gave to a port, of its interface's row.
+fn number_of(port: &PortSpec, rows: &[Value]) -> Result<i64, OvsError> {
+    let row = rows.first().ok_or_else(|| malformed("the port vanished"))?;
+    let reason = texts(&row["error"]).concat();
+    match number(&row["ofport"]) {
+        Some(number) if number > 0 && reason.is_empty() => Ok(number),
+        _ if reason.is_empty() => {
+            Err(OvsError::Port { port: port.name.clone(), reason: "no reason given".to_owned() })
         }
+        _ => Err(OvsError::Port { port: port.name.clone(), reason }),
     }
 }
 
-/// Fails the transaction when the bridge has come or gone since we looked. Adding a port to a bridge
-/// that is gone would succeed and do nothing.
+fn select(table: &str, name: &str, columns: &[&str]) -> Value {
+    let condition = equals("name", &json!(name));
+    json!({ "op": "select", "table": table, "where": condition, "columns": columns })
+}
+
+/// Fails the transaction when the bridge is not there, or not one for such ports; or when it is there
+/// and should not be. Adding a port to a bridge that is gone would succeed and do nothing.
 fn wait_for_bridge(bridge: &str, exists: bool) -> Value {
-    let rows = if exists { json!([{ "name": bridge }]) } else { json!([]) };
+    let row = json!({ "name": bridge, "datapath_type": NETDEV });
+    let rows = if exists { json!([row]) } else { json!([]) };
     json!({
         "op": "wait", "table": "Bridge", "timeout": 0, "until": "==",
-        "where": equals("name", &json!(bridge)), "columns": ["name"], "rows": rows,
+        "where": equals("name", &json!(bridge)), "columns": ["name", "datapath_type"], "rows": rows,
     })
 }
 
@@ -156,7 +161,7 @@ fn insert_bridge(bridge: &str) -> [Value; 4] {
         json!({ "op": "insert", "table": "Port", "uuid-name": "local_port",
                 "row": { "name": bridge, "interfaces": ["named-uuid", "local"] } }),
         json!({ "op": "insert", "table": "Bridge", "uuid-name": "bridge",
-                "row": { "name": bridge, "datapath_type": "netdev", "ports": ports,
+                "row": { "name": bridge, "datapath_type": NETDEV, "ports": ports,
                          "external_ids": ids } }),
         json!({ "op": "mutate", "table": ROOT, "where": [],
                 "mutations": [["bridges", "insert", ["set", [["named-uuid", "bridge"]]]]] }),
