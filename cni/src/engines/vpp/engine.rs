@@ -1,5 +1,6 @@
 //! VPP as the verbs know it.
 
+use super::port::Needs;
 use super::{PortSpec, Session, VppError};
 use crate::conf::{Attachment, Engine, IfType, NetConf};
 use crate::container;
@@ -25,13 +26,13 @@ pub struct Vpp<'a> {
 pub fn undo(
     api: &Path,
     socket: &Path,
-    bridge: Option<u32>,
+    bridges: &[u32],
     owner: &Owner,
     conf: &NetConf,
 ) -> Result<(), CniError> {
     match Session::exclusive(api, vpp_timeout(conf)) {
         Err(error) if error.is_end() => Ok(()),
-        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridge)?),
+        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridges)?),
     }
 }
 
@@ -62,6 +63,19 @@ pub fn make_again(api: &Path, port: &Value, told: &CniResult) -> Result<(), CniE
     let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
     make(&mut session, &port)?;
     Ok(session.address_port(&port, &port.addresses(told))?)
+}
+
+/// Has VPP receive from an interface as it should. Says what it had forgotten.
+///
+/// # Errors
+/// When VPP cannot be reached or refuses; when it lacks a worker.
+pub fn put_back(api: &Path, port: &Value) -> Result<Vec<String>, CniError> {
+    let port = decode(port)?;
+    if port.rx_mode.is_none() && port.rx_placement.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
+    Ok(session.set_receiving(&port)?)
 }
 
 fn decode(port: &Value) -> Result<PortSpec, CniError> {
@@ -101,6 +115,7 @@ impl Vswitch for Vpp<'_> {
             api: vpp_api(self.conf).to_owned(),
             socket: port.socket_name().into(),
             bridge: port.bridge,
+            trunk: port.trunk.iter().map(|tagged| tagged.bridge).collect(),
             port: serde_json::to_value(port).unwrap_or_default(),
         }
     }
@@ -134,8 +149,14 @@ impl Vswitch for Vpp<'_> {
 
     fn status(&self) -> Result<(), CniError> {
         let session = self.connect()?;
-        let iftype = self.conf.host.iftype.unwrap_or(IfType::Memif);
-        Ok(session.can_make(iftype, is_abstract(self.conf))?)
+        let host = &self.conf.host;
+        let needs = Needs {
+            iftype: host.iftype.unwrap_or(IfType::Memif),
+            abstract_socket: is_abstract(self.conf),
+            vlans: host.bridge.vlan_id != 0 || !host.bridge.trunk.is_empty(),
+            receiving: host.rx_mode.is_some() || !host.rx_placement.is_empty(),
+        };
+        Ok(session.can_make(&needs)?)
     }
 
     /// The record's numbers may be anybody's since VPP was restarted: the path of the socket counts.
@@ -143,7 +164,7 @@ impl Vswitch for Vpp<'_> {
         let dir = container_dir(self.conf, Engine::Vpp, env)?;
         let socket = socket_path(self.conf, Engine::Vpp, IfType::Memif, env)?;
         let owner = Owner::new(&self.conf.name, &env.container_id, &env.if_name);
-        undo(vpp_api(self.conf), &socket, None, &owner, self.conf)?;
+        undo(vpp_api(self.conf), &socket, &[], &owner, self.conf)?;
         remove_file(&socket)?;
         remove_directory(&dir)
     }

@@ -15,6 +15,8 @@ const ALL: u32 = u32::MAX;
 const TAG_LEN: usize = 64;
 /// Flag: switched on.
 const ADMIN_UP: u32 = 1;
+/// Flag: connected.
+const LINK_UP: u32 = 2;
 
 /// An interface that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +29,24 @@ pub struct Interface {
     pub tag: String,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether it is connected.
+    pub linked: bool,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Number of the interface that it is a part of; its own if it is none.
+    pub parent: u32,
+    /// Its number there.
+    pub sub_id: u32,
+    /// What is done to tags: see [`super::vlan`].
+    pub rewrite: u32,
+}
+
+impl Interface {
+    /// Whether it is a part of another interface.
+    #[must_use]
+    pub const fn is_part_of(&self, other: u32) -> bool {
+        self.parent == other && self.sw_if_index != other
+    }
 }
 
 /// An address with its prefix.
@@ -150,18 +168,27 @@ impl Session {
 
 fn read_interface(fields: &mut Reader<'_>) -> Result<Interface, VppError> {
     let sw_if_index = fields.u32()?;
-    // The interface that it is a part of, and its MAC address.
-    fields.skip(10)?;
-    let up = fields.u32()? & ADMIN_UP != 0;
+    let parent = fields.u32()?;
+    // Its MAC address.
+    fields.skip(6)?;
+    let flags = fields.u32()?;
     // Type, duplex, speed, and the link's MTU.
     fields.skip(14)?;
     let mtu = fields.u32()?;
-    // MTUs of protocols, and what sub-interfaces and tags have.
-    fields.skip(61)?;
+    // MTUs of protocols.
+    fields.skip(12)?;
+    let sub_id = fields.u32()?;
+    // Which tags a sub-interface has.
+    fields.skip(9)?;
+    let rewrite = fields.u32()?;
+    // Tags that are put in the place of others, and those of provider bridges.
+    fields.skip(32)?;
     let name = fields.text(64)?;
     // Kind of device.
     fields.skip(64)?;
-    Ok(Interface { sw_if_index, name, tag: fields.text(TAG_LEN)?, up, mtu })
+    let tag = fields.text(TAG_LEN)?;
+    let (up, linked) = (flags & ADMIN_UP != 0, flags & LINK_UP != 0);
+    Ok(Interface { sw_if_index, name, tag, up, linked, mtu, parent, sub_id, rewrite })
 }
 
 fn read_address(fields: &mut Reader<'_>) -> Result<Address, VppError> {

@@ -99,6 +99,22 @@ exchanges! {
     /// Puts an interface on a bridge domain, or takes it away.
     SET_BRIDGE = "sw_interface_set_l2_bridge" &[0xd067_8b13, 0x2e48_3cd0],
         "sw_interface_set_l2_bridge_reply" PLAIN;
+    /// Makes a sub-interface.
+    SUB_CREATE = "create_subif" &[0x790c_a755, 0xcb37_1063], "create_subif_reply" MADE_INTERFACE;
+    /// Removes a sub-interface.
+    SUB_DELETE = "delete_subif" OF_INTERFACE, "delete_subif_reply" PLAIN;
+    /// Has tags changed on the way through an interface.
+    TAG_REWRITE = "l2_interface_vlan_tag_rewrite" &[0x62cc_0bbc],
+        "l2_interface_vlan_tag_rewrite_reply" PLAIN;
+    /// Lists the queues that VPP receives from.
+    RX_DUMP = "sw_interface_rx_placement_dump" OF_INTERFACE,
+        "sw_interface_rx_placement_details" &[0x9e44_a7ce, 0xf6d7_d024];
+    /// Sets how VPP receives from a queue.
+    SET_RX_MODE = "sw_interface_set_rx_mode" &[0xb04d_1cfe, 0x780f_5cee],
+        "sw_interface_set_rx_mode_reply" PLAIN;
+    /// Sets which worker receives from a queue.
+    SET_RX_PLACEMENT = "sw_interface_set_rx_placement" &[0xdb65_f3c9],
+        "sw_interface_set_rx_placement_reply" PLAIN;
     /// Lists the interfaces.
     INTERFACE_DUMP = "sw_interface_dump" &[0xaa61_0c27],
         "sw_interface_details" &[0x6c22_1fc7, 0x17b6_9fa2];

@@ -230,6 +230,90 @@ pub(crate) fn second_container_of_a_routed_subnet_is_refused_and_leaves_nothing(
     lab.nothing_left(&runtime);
 }
 
+/// VLAN 7 and 8 of bridge 3 are bridge domains 4096 * 3 + 7 and 4096 * 3 + 8.
+const VLAN_7: u32 = 12_295;
+const VLAN_8: u32 = 12_296;
+
+/// A network of memifs on bridge 3.
+fn with_vlans(lab: &Lab, vlan: u16, trunk: &[u16]) -> Runtime {
+    let mut runtime = lab.memif();
+    runtime.conf["host"]["bridge"] = json!({"bridgeId": 3, "vlanId": vlan, "trunk": trunk});
+    runtime
+}
+
+/// Numbers of bridge domains, and the names of the interfaces on each without the parent's.
+fn members(lab: &Lab) -> Vec<(u32, Vec<String>)> {
+    let interfaces = lab.interfaces();
+    let name = |index: &u32| {
+        let name = &interfaces.iter().find(|it| it.sw_if_index == *index).unwrap().name;
+        name.split_once('.').map_or_else(String::new, |(_, id)| id.to_owned())
+    };
+    let mut found: Vec<_> = lab.bridges();
+    found.sort_by_key(|bridge| bridge.id);
+    found.iter().map(|it| (it.id, it.members.iter().map(name).collect())).collect()
+}
+
+pub(crate) fn access_vlan_is_a_bridge_domain_of_its_own_without_tags(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 7, &[]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()])]);
+    let rest = lab.interfaces().into_iter().find(|it| it.sub_id == 4095).unwrap();
+    assert!(!rest.up, "{rest:?}");
+    check(&runtime, &result).ok();
+    lab.session().set_up(rest.sw_if_index).unwrap();
+    let answer = check(&runtime, &result);
+    assert!(answer.stdout.contains("tagged packets of other VLANs are not dropped"), "{answer:?}");
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn trunk_has_a_sub_interface_on_the_bridge_domain_of_each_vlan(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 0, &[8, 7, 8]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec!["7".into()]), (VLAN_8, vec!["8".into()])]);
+    assert!(lab.interfaces().iter().all(|it| it.up));
+    check(&runtime, &result).ok();
+
+    let sub = lab.interfaces().into_iter().find(|it| it.sub_id == 7).unwrap();
+    lab.session().leave_bridge(sub.sw_if_index, VLAN_7).unwrap();
+    let answer = check(&runtime, &result);
+    assert_eq!(answer.code(), 102);
+    for part in ["VLAN 7's tag is not taken off", "VLAN 7's bridge domain is none, not 12295"] {
+        assert!(answer.stdout.contains(part), "{answer:?}");
+    }
+    lab.session().delete_sub(sub.sw_if_index).unwrap();
+    let answer = check(&runtime, &result);
+    assert!(answer.stdout.contains("VLAN 7's sub-interface is not there"), "{answer:?}");
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn trunk_with_a_vlan_of_its_own_has_that_one_untagged(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 7, &[7, 8]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()]), (VLAN_8, vec!["8".into()])]);
+    check(&runtime, &result).ok();
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn bridge_domain_of_a_vlan_goes_with_its_last_interface(lab: &mut Lab) {
+    // As an operator does for an uplink: it stays whoever comes and goes.
+    lab.session().add_bridge(VLAN_8, "uplink").unwrap();
+    let (mut one, mut two) = (with_vlans(lab, 7, &[]), with_vlans(lab, 0, &[7, 8]));
+    (one.container, two.container) = ("one".to_owned(), "two".to_owned());
+    one.call("ADD").ok();
+    two.call("ADD").ok();
+    two.call("DEL").ok();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()]), (VLAN_8, vec![])]);
+    two.call("ADD").ok();
+    // As if the records had been lost.
+    std::fs::remove_dir_all(lab.path().join("data/records")).unwrap();
+    gc(&one, &json!([])).ok();
+    assert_eq!(members(lab), [(VLAN_8, vec![])]);
+    assert_eq!(lab.interfaces(), []);
+}
+
 pub(crate) fn failed_ipam_leaves_nothing(lab: &mut Lab) {
     if !has_host_local("failed_ipam_leaves_nothing") {
         return;
@@ -392,6 +476,7 @@ pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab)
     routed = routed.with_host_local();
     bridged.conf["host"]["mtu"] = json!(1400);
     bridged.conf["host"]["socket"] = json!({"mode": "0660"});
+    bridged.conf["host"]["bridge"]["trunk"] = json!([7, 8]);
     let mut results = Vec::new();
     for (name, runtime) in [("routed", &mut routed), ("bridged", &mut bridged), ("gone", &mut gone)]
     {
@@ -408,7 +493,7 @@ pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab)
     check(&bridged, &results[1]).ok();
     let socket = bridged.dir().join("memif-bridged-net1.sock");
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o660);
-    assert_eq!(lab.interfaces().len(), 2);
+    assert_eq!(lab.interfaces().iter().filter(|it| it.sub_id == 0).count(), 2);
     routed.call("DEL").ok();
     bridged.call("DEL").ok();
     lab.nothing_left(&routed);
@@ -500,10 +585,18 @@ pub(crate) fn many_containers_at_once_leave_nothing(lab: &mut Lab) {
     lab.nothing_left(&runtime);
 }
 
+fn of_kind(lab: &Lab, kind: &str) -> Runtime {
+    match kind {
+        "trunk" => with_vlans(lab, 7, &[8, 9]),
+        "vhost" => lab.vhost("server"),
+        _ => lab.memif(),
+    }
+}
+
 pub(crate) fn add_killed_at_any_request_is_collected_by_del_and_by_gc(lab: &mut Lab) {
-    for kind in ["memif", "vhost"] {
+    for kind in ["memif", "trunk", "vhost"] {
         for at in [At::Before, At::After] {
-            let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
+            let runtime = of_kind(lab, kind);
             let stops = each_stop(
                 lab,
                 at,
@@ -526,9 +619,9 @@ pub(crate) fn add_killed_at_any_request_is_collected_by_del_and_by_gc(lab: &mut 
 }
 
 pub(crate) fn del_killed_at_any_request_is_finished_by_the_next_one(lab: &mut Lab) {
-    for kind in ["memif", "vhost"] {
+    for kind in ["memif", "trunk", "vhost"] {
         for at in [At::Before, At::After] {
-            let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
+            let runtime = of_kind(lab, kind);
             runtime.call("ADD").ok();
             let stops = each_stop(
                 lab,

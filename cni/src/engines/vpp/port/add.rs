@@ -4,14 +4,14 @@ use super::super::interface::Address;
 use super::super::message::{
     BRIDGE, INTERFACE_DUMP, MEMIF_CREATE, MEMIF_CREATE_V2, MEMIF_DELETE, MEMIF_DUMP, MEMIF_SOCKET,
     MEMIF_SOCKET_DUMP, MEMIF_SOCKET_V2, SET_ADDRESS, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_TAG,
-    VHOST_CREATE, VHOST_CREATE_V2, VHOST_DELETE, VHOST_DUMP,
+    SUB_CREATE, SUB_DELETE, TAG_REWRITE, VHOST_CREATE, VHOST_CREATE_V2, VHOST_DELETE, VHOST_DUMP,
 };
-use super::super::message::{BRIDGE_DUMP, Exchange};
+use super::super::message::{BRIDGE_DUMP, Exchange, RX_DUMP, SET_RX_MODE, SET_RX_PLACEMENT};
 use super::super::tag::tag_of;
 use super::super::vhost::NewVhost;
 use super::super::{Session, VppError};
 use super::view::View;
-use super::{BRIDGE_TAG, Kind, PortSpec};
+use super::{BRIDGE_TAG, Kind, Needs, PortSpec};
 use crate::conf::IfType;
 use crate::state::Owner;
 
@@ -20,17 +20,23 @@ const COMMON: [Exchange; 7] =
     [INTERFACE_DUMP, BRIDGE, BRIDGE_DUMP, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_ADDRESS];
 
 impl Session {
-    /// Whether VPP knows everything that interfaces of a kind need, on an abstract socket or not.
+    /// Whether VPP knows everything that an interface needs.
     ///
     /// # Errors
     /// [`VppError::Missing`], [`VppError::UnknownCrc`]
-    pub fn can_make(&self, iftype: IfType, abstract_socket: bool) -> Result<(), VppError> {
+    pub fn can_make(&self, needs: &Needs) -> Result<(), VppError> {
         self.require(&COMMON)?;
-        if abstract_socket {
+        if needs.abstract_socket {
             // The first version has no room for the name of a namespace.
             self.require(&[MEMIF_SOCKET_V2])?;
         }
-        match iftype {
+        if needs.vlans {
+            self.require(&[SUB_CREATE, SUB_DELETE, TAG_REWRITE])?;
+        }
+        if needs.receiving {
+            self.require(&[RX_DUMP, SET_RX_MODE, SET_RX_PLACEMENT])?;
+        }
+        match needs.iftype {
             IfType::Memif => {
                 let newest = [
                     self.newest(&[MEMIF_SOCKET_V2, MEMIF_SOCKET]),
@@ -52,7 +58,7 @@ impl Session {
     /// # Errors
     /// [`VppError::Foreign`]: the socket is somebody else's; those of the connection.
     pub fn add_port(&mut self, port: &PortSpec) -> Result<(), VppError> {
-        self.can_make(port.iftype(), port.netns.is_some())?;
+        self.can_make(&port.needs())?;
         let view = self.view()?;
         let (file, tag) = (port.socket_name(), tag_of(&port.owner));
         let foreign = |tagged: &str| tagged != tag && !tagged.is_empty();
@@ -65,13 +71,33 @@ impl Session {
         if let Some(mtu) = port.mtu {
             self.set_mtu(sw_if_index, mtu)?;
         }
-        if let Some(bridge) = port.bridge {
+        for bridge in port.bridges() {
             self.add_bridge(bridge, BRIDGE_TAG)?;
+        }
+        if port.refuses_tags {
+            self.refuse_tags(sw_if_index)?;
+        }
+        if let Some(bridge) = port.bridge {
             self.join_bridge(sw_if_index, bridge)?;
         }
+        let vlans = self.add_vlans(port, sw_if_index)?;
+        // VPP switches no sub-interface on before its interface.
         self.set_up(sw_if_index)?;
+        vlans.into_iter().try_for_each(|sub| self.set_up(sub))?;
         tracing::info!(sw_if_index, socket = file, bridge = port.bridge, "interface made");
         Ok(())
+    }
+
+    /// Makes the sub-interfaces of VLANs that pass tagged, each on its bridge domain, switched off.
+    fn add_vlans(&mut self, port: &PortSpec, parent: u32) -> Result<Vec<u32>, VppError> {
+        let mut subs = Vec::new();
+        for tagged in &port.trunk {
+            let sub = self.add_vlan(parent, tagged.vlan)?;
+            self.join_bridge(sub, tagged.bridge)?;
+            self.pop_tag(sub)?;
+            subs.push(sub);
+        }
+        Ok(subs)
     }
 
     /// Whether the interface of an attachment is there.

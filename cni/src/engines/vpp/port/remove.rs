@@ -7,8 +7,8 @@ use super::view::{User, View};
 use crate::state::Owner;
 
 impl Session {
-    /// Removes the interface of an attachment, its socket, and its bridge domain when that is ours and
-    /// nobody else is on it. What is absent is removed already; what carries another tag stays.
+    /// Removes the interface of an attachment, its socket, and those of its bridge domains that are ours
+    /// and that nobody else is on. What is absent is removed already; what carries another tag stays.
     ///
     /// # Errors
     /// Those of the connection.
@@ -16,11 +16,11 @@ impl Session {
         &mut self,
         owner: &Owner,
         socket: &str,
-        bridge: Option<u32>,
+        bridges: &[u32],
     ) -> Result<(), VppError> {
         let view = self.view()?;
         self.remove_leftovers(&view, owner, socket)?;
-        self.remove_bridges_if_ours(&bridge.into_iter().collect::<Vec<_>>())
+        self.remove_bridges_if_ours(bridges)
     }
 
     /// Removes the interfaces of a network whose attachments are not in `keep`.
@@ -35,7 +35,7 @@ impl Session {
         self.remove_users(&view.users.iter().filter(lost).collect::<Vec<_>>())
     }
 
-    /// Removes what there is of an attachment, except for the bridge domain that it is to be on.
+    /// Removes what there is of an attachment, except for the bridge domains that it is to be on.
     pub(super) fn remove_leftovers(
         &mut self,
         view: &View,
@@ -55,11 +55,14 @@ impl Session {
         let domains = self.bridges()?;
         let mut left = Vec::new();
         for user in users {
-            for domain in domains.iter().filter(|it| it.members.contains(&user.sw_if_index)) {
-                // Not left to what a release does when an interface on a bridge domain goes.
-                self.leave_bridge(user.sw_if_index, domain.id)?;
-                left.push(domain.id);
+            for index in user.subs.iter().chain([&user.sw_if_index]) {
+                for domain in domains.iter().filter(|it| it.members.contains(index)) {
+                    // Not left to what a release does when an interface on a bridge domain goes.
+                    self.leave_bridge(*index, domain.id)?;
+                    left.push(domain.id);
+                }
             }
+            user.subs.iter().try_for_each(|sub| self.delete_sub(*sub))?;
             self.remove_user(user)?;
         }
         self.remove_bridges_if_ours(&left)

@@ -13,6 +13,8 @@ pub(super) struct User {
     pub(super) file: String,
     /// Number of its socket, if it is a memif.
     pub(super) memif_socket: Option<u32>,
+    /// Numbers of its sub-interfaces.
+    pub(super) subs: Vec<u32>,
 }
 
 impl User {
@@ -46,6 +48,10 @@ impl Session {
             let interface = interfaces.iter().find(|it| it.sw_if_index == index);
             interface.map(|it| it.tag.clone()).unwrap_or_default()
         };
+        let subs_of = |index: u32| {
+            let subs = interfaces.iter().filter(|it| it.is_part_of(index));
+            subs.map(|it| it.sw_if_index).collect()
+        };
         let file_of = |id: u32| {
             let socket = sockets.iter().find(|socket| socket.id == id);
             socket.map(|socket| socket.file.clone()).unwrap_or_default()
@@ -56,6 +62,7 @@ impl Session {
             tag: tag_of(memif.sw_if_index),
             file: file_of(memif.socket),
             memif_socket: Some(memif.socket),
+            subs: subs_of(memif.sw_if_index),
         });
         let mut users: Vec<User> = memifs.collect();
         users.extend(self.vhosts()?.into_iter().map(|vhost| User {
@@ -64,6 +71,7 @@ impl Session {
             tag: tag_of(vhost.sw_if_index),
             file: vhost.file,
             memif_socket: None,
+            subs: subs_of(vhost.sw_if_index),
         }));
         Ok(View { users, sockets })
     }
