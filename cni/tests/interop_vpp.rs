@@ -24,7 +24,9 @@ vpp_scenarios! { Lab::real:
     memif_client_in_ip_mode_needs_no_bridge_domain,
     vhost_user_of_both_modes_comes_and_goes,
     vpp_has_the_gateways_of_routed_containers,
-    second_container_of_a_routed_subnet_is_refused_and_leaves_nothing,
+    containers_of_a_routed_subnet_have_a_route_each_and_share_the_gateways,
+    second_network_of_a_routed_subnet_is_refused_and_leaves_nothing,
+    route_of_somebody_else_to_the_address_of_a_container_stays,
     access_vlan_is_a_bridge_domain_of_its_own_without_tags,
     trunk_has_a_sub_interface_on_the_bridge_domain_of_each_vlan,
     trunk_with_a_vlan_of_its_own_has_that_one_untagged,
@@ -232,6 +234,49 @@ fn mode_is_put_back_after_the_other_end_has_connected_anew() {
         until("the link is down", || !lab.interfaces()[0].linked);
     }
     assert_eq!(watch.end(Signal::SIGTERM), "");
+}
+
+/// By an Ethernet each, and without one.
+#[test]
+fn packets_of_routed_containers_in_one_subnet_reach_each_other_and_the_gateway() {
+    let Some(lab) = Lab::real("packets_of_routed_containers_in_one_subnet") else { return };
+    if !Path::new(PLUGINS).join("host-local").is_file() {
+        return;
+    }
+    for (mode, numbers) in [("ethernet", [101, 102]), ("ip", [103, 104])] {
+        let (mut addresses, mut addresses6) = (Vec::new(), Vec::new());
+        let mut runtime = lab.memif().with_host_local();
+        runtime.conf["host"]["netType"] = json!("interface");
+        runtime.conf["host"]["memif"] = json!({"role": "master", "mode": mode});
+        for number in numbers {
+            runtime.container = format!("c{number}");
+            let result = runtime.call("ADD").ok().json();
+            let socket = result["interfaces"][1]["socketPath"].as_str().unwrap();
+            let address = result["ips"][0]["address"].as_str().unwrap();
+            let memif = if mode == "ip" { "slave mode ip" } else { "slave" };
+            play_container(lab.real_vpp(), number, socket, memif, address);
+            addresses.push(address.split('/').next().unwrap().to_owned());
+            let address = result["ips"][1]["address"].as_str().unwrap();
+            lab.real_vpp().show(&format!("ip6 table add {number}"));
+            lab.real_vpp().show(&format!("set interface ip6 table memif{number}/0 {number}"));
+            lab.real_vpp().show(&format!("set interface ip address memif{number}/0 {address}"));
+            addresses6.push(address.split('/').next().unwrap().to_owned());
+        }
+        for (number, other) in numbers.into_iter().zip([1, 0]) {
+            answers(lab.real_vpp(), number, "10.9.0.1");
+            answers(lab.real_vpp(), number, &addresses[other]);
+            answers(lab.real_vpp(), number, "fd09::1");
+            if mode == "ip" {
+                answers(lab.real_vpp(), number, &addresses6[other]);
+            }
+        }
+        for number in numbers {
+            lab.real_vpp().show(&format!("delete interface memif memif{number}/0"));
+            runtime.container = format!("c{number}");
+            runtime.call("DEL").ok();
+        }
+        assert!(lab.interfaces().is_empty());
+    }
 }
 
 #[test]

@@ -77,18 +77,20 @@ pub fn of(conf: &NetConf, engine: Engine) -> Result<Box<dyn Vswitch + '_>, CniEr
     }
 }
 
-/// Takes away what a step made on a vswitch. Other steps are none of ours.
+/// Takes away what a step made on a vswitch, `told` being what the runtime was told, or was to be. Other
+/// steps are none of ours.
 ///
 /// # Errors
 /// When the vswitch cannot be reached, or refuses; when this build does not have it.
-pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> {
+pub fn undo(step: &Step, owner: &Owner, told: &CniResult, conf: &NetConf) -> Result<(), CniError> {
+    let _ = told;
     match step {
         #[cfg(feature = "ovs")]
         Step::OvsPort { db, bridge, port, .. } => ovs::undo(db, bridge, port, owner, conf),
         #[cfg(feature = "vpp")]
-        Step::VppPort { api, socket, bridge, trunk, .. } => {
+        Step::VppPort { api, socket, bridge, trunk, port } => {
             let bridges: Vec<u32> = bridge.iter().chain(trunk).copied().collect();
-            vpp::undo(api, socket, &bridges, owner, conf)
+            vpp::undo(api, socket, &bridges, &vpp::hosts(port, told), owner, conf)
         }
         #[allow(unreachable_patterns, reason = "without a feature one engine is left over")]
         Step::OvsPort { .. } | Step::VppPort { .. } => {

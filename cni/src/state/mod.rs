@@ -60,7 +60,8 @@ pub struct Record {
     pub phase: Phase,
     /// What is to be undone, the last one first.
     pub steps: Vec<Step>,
-    /// What the runtime was told, once it was.
+    /// What the runtime was told, once it was; what it is to be told, as soon as a vswitch is to know
+    /// addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<CniResult>,
 }

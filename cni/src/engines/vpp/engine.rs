@@ -2,7 +2,7 @@
 
 use super::port::Needs;
 use super::{PortSpec, Session, VppError};
-use crate::conf::{Attachment, Engine, IfType, NetConf};
+use crate::conf::{Attachment, Engine, IfType, NetConf, NetType};
 use crate::container;
 use crate::engines::Vswitch;
 use crate::env::CallEnv;
@@ -11,6 +11,7 @@ use crate::plan::{Plan, container_dir, is_abstract, socket_path, vpp_api, vpp_ti
 use crate::result::CniResult;
 use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The VPP of a network.
@@ -27,13 +28,21 @@ pub fn undo(
     api: &Path,
     socket: &Path,
     bridges: &[u32],
+    hosts: &[IpAddr],
     owner: &Owner,
     conf: &NetConf,
 ) -> Result<(), CniError> {
     match Session::exclusive(api, vpp_timeout(conf)) {
         Err(error) if error.is_end() => Ok(()),
-        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridges)?),
+        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridges, hosts)?),
     }
+}
+
+/// The container's addresses that VPP routes to, by what the runtime was told.
+#[must_use]
+pub fn hosts(port: &Value, told: &CniResult) -> Vec<IpAddr> {
+    // A record of an interface that nobody could make again has none.
+    decode(port).map(|port| port.routes(told).hosts).unwrap_or_default()
 }
 
 /// Whether VPP has lost an interface.
@@ -46,7 +55,7 @@ pub fn is_lost(api: &Path, port: &Value, told: &CniResult) -> Result<bool, CniEr
     if !session.has_port(&port.owner)? {
         return Ok(true);
     }
-    let differences = session.differences(&port, &port.addresses(told))?;
+    let differences = session.differences(&port, &port.routes(told))?;
     if differences.is_empty() {
         return Ok(false);
     }
@@ -62,7 +71,7 @@ pub fn make_again(api: &Path, port: &Value, told: &CniResult) -> Result<(), CniE
     let port = decode(port)?;
     let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
     make(&mut session, &port)?;
-    Ok(session.address_port(&port, &port.addresses(told))?)
+    Ok(session.route_port(&port, &port.routes(told))?)
 }
 
 /// Has VPP receive from an interface as it should. Says what it had forgotten.
@@ -126,16 +135,16 @@ impl Vswitch for Vpp<'_> {
 
     fn address(&self, plan: &Plan, result: &CniResult) -> Result<(), CniError> {
         let port = PortSpec::of(plan);
-        let addresses = port.addresses(result);
-        if addresses.is_empty() {
+        let routes = port.routes(result);
+        if routes.gateways.is_empty() {
             return Ok(());
         }
-        Ok(self.exclusive()?.address_port(&port, &addresses)?)
+        Ok(self.exclusive()?.route_port(&port, &routes)?)
     }
 
     fn differences(&self, plan: &Plan, told: &CniResult) -> Result<Vec<String>, CniError> {
         let port = PortSpec::of(plan);
-        Ok(self.connect()?.differences(&port, &port.addresses(told))?)
+        Ok(self.connect()?.differences(&port, &port.routes(told))?)
     }
 
     fn collect(&self, network: &str, keep: &[Attachment]) -> Result<(), CniError> {
@@ -154,6 +163,7 @@ impl Vswitch for Vpp<'_> {
             iftype: host.iftype.unwrap_or(IfType::Memif),
             abstract_socket: is_abstract(self.conf),
             vlans: host.bridge.vlan_id != 0 || !host.bridge.trunk.is_empty(),
+            routed: host.net_type == NetType::Interface,
             receiving: host.rx_mode.is_some() || !host.rx_placement.is_empty(),
         };
         Ok(session.can_make(&needs)?)
@@ -164,7 +174,7 @@ impl Vswitch for Vpp<'_> {
         let dir = container_dir(self.conf, Engine::Vpp, env)?;
         let socket = socket_path(self.conf, Engine::Vpp, IfType::Memif, env)?;
         let owner = Owner::new(&self.conf.name, &env.container_id, &env.if_name);
-        undo(vpp_api(self.conf), &socket, &[], &owner, self.conf)?;
+        undo(vpp_api(self.conf), &socket, &[], &[], &owner, self.conf)?;
         remove_file(&socket)?;
         remove_directory(&dir)
     }

@@ -4,6 +4,7 @@ use super::message::{
     ADDRESS_DUMP, INTERFACE_DUMP, SET_ADDRESS, SET_FLAGS, SET_MAC, SET_MTU, SET_TAG,
 };
 use super::retval::INVALID_SW_IF_INDEX;
+use super::route::address_bytes;
 use super::wire::{Fields, Reader};
 use super::{Session, VppError, accept};
 use std::fmt;
@@ -27,6 +28,8 @@ pub struct Interface {
     pub name: String,
     /// Its mark.
     pub tag: String,
+    /// Its MAC address; zeros where it has none.
+    pub mac: [u8; 6],
     /// Whether it is switched on.
     pub up: bool,
     /// Whether it is connected.
@@ -130,12 +133,9 @@ impl Session {
     /// # Errors
     /// See [`Session::call`].
     pub fn add_address(&mut self, sw_if_index: u32, address: Address) -> Result<(), VppError> {
-        let (family, bytes) = match address.ip {
-            IpAddr::V4(ip) => (0, with_zeros(&ip.octets())),
-            IpAddr::V6(ip) => (1, ip.octets()),
-        };
         let start = Fields::new().u32(sw_if_index).bool(true).bool(false);
-        let fields = start.u8(family).bytes(&bytes).u8(address.prefix_len);
+        let start = start.u8(u8::from(address.ip.is_ipv6())).bytes(&address_bytes(address.ip));
+        let fields = start.u8(address.prefix_len);
         self.call(SET_ADDRESS, &fields).map(|_| ())
     }
 
@@ -169,8 +169,7 @@ impl Session {
 fn read_interface(fields: &mut Reader<'_>) -> Result<Interface, VppError> {
     let sw_if_index = fields.u32()?;
     let parent = fields.u32()?;
-    // Its MAC address.
-    fields.skip(6)?;
+    let mac = fields.array()?;
     let flags = fields.u32()?;
     // Type, duplex, speed, and the link's MTU.
     fields.skip(14)?;
@@ -188,7 +187,7 @@ fn read_interface(fields: &mut Reader<'_>) -> Result<Interface, VppError> {
     fields.skip(64)?;
     let tag = fields.text(TAG_LEN)?;
     let (up, linked) = (flags & ADMIN_UP != 0, flags & LINK_UP != 0);
-    Ok(Interface { sw_if_index, name, tag, up, linked, mtu, parent, sub_id, rewrite })
+    Ok(Interface { sw_if_index, name, tag, mac, up, linked, mtu, parent, sub_id, rewrite })
 }
 
 fn read_address(fields: &mut Reader<'_>) -> Result<Address, VppError> {
@@ -205,11 +204,6 @@ fn read_address(fields: &mut Reader<'_>) -> Result<Address, VppError> {
         }
     };
     Ok(Address { ip, prefix_len: fields.u8()? })
-}
-
-const fn with_zeros(v4: &[u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = *v4;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 #[cfg(test)]

@@ -131,6 +131,29 @@ exchanges! {
     /// Gives an interface an address, or takes it away.
     SET_ADDRESS = "sw_interface_add_del_address" &[0x5463_d73b, 0x5803_d5c4],
         "sw_interface_add_del_address_reply" PLAIN;
+    /// Makes a loopback interface.
+    LOOPBACK_CREATE = "create_loopback" &[0x42bb_5d22], "create_loopback_reply" MADE_INTERFACE;
+    /// Removes a loopback interface.
+    LOOPBACK_DELETE = "delete_loopback" OF_INTERFACE, "delete_loopback_reply" PLAIN;
+    /// Has an interface use the addresses of another one.
+    UNNUMBERED = "sw_interface_set_unnumbered" &[0x154a_6439, 0x938e_f33b],
+        "sw_interface_set_unnumbered_reply" PLAIN;
+    /// Lists the interfaces that use the addresses of others.
+    UNNUMBERED_DUMP = "ip_unnumbered_dump" OF_INTERFACE,
+        "ip_unnumbered_details" &[0xcc59_bd42, 0xaa12_a483];
+    /// Has an interface take IPv6.
+    IP6_ENABLE = "sw_interface_ip6_enable_disable" &[0xae6c_fcfb],
+        "sw_interface_ip6_enable_disable_reply" PLAIN;
+    /// Makes or removes a route.
+    ROUTE = "ip_route_add_del" &[0xb8ec_fe0d, 0xc1ff_832d], "ip_route_add_del_reply" &[0x1992_deab];
+    /// Finds a route.
+    ROUTE_LOOKUP = "ip_route_lookup" &[0x710d_6471, 0xe298_6185],
+        "ip_route_lookup_reply" &[0x5d8f_ebcb, 0xae99_de8e];
+    /// Has ARP answered for hosts.
+    ARP_PROXY = "proxy_arp_add_del" &[0x1823_c3e7, 0x8548_6cbd], "proxy_arp_add_del_reply" PLAIN;
+    /// Has it answered on an interface.
+    ARP_ON_INTERFACE = "proxy_arp_intfc_enable_disable" &[0xae6c_fcfb],
+        "proxy_arp_intfc_enable_disable_reply" PLAIN;
     /// Lists the addresses of an interface.
     ADDRESS_DUMP = "ip_address_dump" &[0x2d03_3de4], "ip_address_details" &[0xee29_b797, 0xb119_9745];
 }

@@ -6,7 +6,7 @@
 //! | [`frame`] | messages on a stream, and a deadline for all of them |
 //! | [`message`] | the messages that we know, and where a VPP has them |
 //! | [`session`] | connecting, asking, dumping, leaving |
-//! | [`memif`], [`vhost`], [`interface`], [`bridge`], [`vlan`], [`receive`] | one function for each message |
+//! | [`memif`], [`vhost`], [`interface`], [`bridge`], [`vlan`], [`receive`], [`route`] | one function for each message |
 //! | [`tag`] | how an interface says whose it is |
 //! | [`port`] | interfaces on their bridge domains: made, removed, checked, collected |
 //! | [`lock`] | one plugin at a time |
@@ -42,13 +42,14 @@ pub mod memif;
 pub mod message;
 pub mod port;
 pub mod receive;
+pub mod route;
 pub mod session;
 pub mod tag;
 pub mod vhost;
 pub mod vlan;
 pub mod wire;
 
-pub use engine::{Vpp, is_lost, make_again, put_back, undo};
+pub use engine::{Vpp, hosts, is_lost, make_again, put_back, undo};
 pub use port::PortSpec;
 pub use session::Session;
 
@@ -170,6 +171,7 @@ pub mod retval {
     pub const INVALID_INTERFACE: i32 = -71;
     pub const INVALID_ARGUMENT: i32 = -73;
     pub const UNEXPECTED_INTF_STATE: i32 = -74;
+    pub const VALUE_EXISTS: i32 = -81;
     pub const INVALID_SUB_SW_IF_INDEX: i32 = -98;
     pub const ENTRY_ALREADY_EXISTS: i32 = -116;
     pub const BD_ALREADY_EXISTS: i32 = -119;

@@ -11,20 +11,21 @@
 
 mod add;
 mod check;
+mod gateway;
 mod receive;
 mod remove;
 mod view;
 
-use super::interface::Address;
+pub use gateway::Routes;
+
 use super::memif::{MemifMode, NewMemif};
 use crate::conf::{IfType, MemifMode as Mode, Mode as Role, NetType, RxMode, VppPlacement};
 use crate::engines::MARK;
 use crate::plan::{Access, Plan, vlan_domain};
-use crate::result::CniResult;
 use crate::state::Owner;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Number of the only interface on a socket.
 const MEMIF_ID: u32 = 0;
@@ -45,6 +46,8 @@ pub struct Needs {
     pub vlans: bool,
     /// To be told how to receive.
     pub receiving: bool,
+    /// To route.
+    pub routed: bool,
 }
 
 /// An interface as it is to be.
@@ -77,7 +80,7 @@ pub struct PortSpec {
     pub rx_placement: Vec<VppPlacement>,
     /// Largest packet, in bytes.
     pub mtu: Option<u32>,
-    /// Whether it has the gateways of the container's networks.
+    /// Whether the container's networks are routed: see [`Session::route_port`](super::Session::route_port).
     pub routed: bool,
     /// Who may use the socket, when VPP makes it.
     pub access: Access,
@@ -145,21 +148,6 @@ impl PortSpec {
         }
     }
 
-    /// VPP's end of the container's networks: their gateways. A network without one needs none.
-    #[must_use]
-    pub fn addresses(&self, result: &CniResult) -> Vec<Address> {
-        let ours = |number: usize| {
-            let interface = result.interfaces.get(number);
-            interface.is_some_and(|interface| self.socket == Path::new(&interface.socket_path))
-        };
-        let gateways = result.ips.iter().filter_map(|ip| {
-            ip.interface.filter(|number| ours(*number))?;
-            let address: Address = ip.address.parse().ok()?;
-            Some(Address { ip: ip.gateway.parse().ok()?, ..address })
-        });
-        gateways.filter(|_| self.routed).collect()
-    }
-
     /// What VPP must be able to do.
     fn needs(&self) -> Needs {
         Needs {
@@ -170,6 +158,7 @@ impl PortSpec {
             abstract_socket: self.netns.is_some(),
             vlans: self.refuses_tags || !self.trunk.is_empty(),
             receiving: self.rx_mode.is_some() || !self.rx_placement.is_empty(),
+            routed: self.routed,
         }
     }
 

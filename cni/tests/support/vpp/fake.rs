@@ -4,7 +4,7 @@
 use super::super::until;
 use super::table::Table;
 use super::wire::{Body, framed, read, text_at, u16_at, u32_at, write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,14 @@ pub(crate) struct World {
     sockets: BTreeMap<u32, String>,
     interfaces: BTreeMap<u32, Interface>,
     bridges: BTreeMap<u32, Bridge>,
+    /// Whose addresses interfaces use.
+    borrowed: BTreeMap<u32, u32>,
+    /// Prefixes, and the interface by which each is reached.
+    pub(crate) routes: BTreeMap<Vec<u8>, u32>,
+    /// Hosts that ARP is answered for, and interfaces on which.
+    pub(crate) arp_hosts: BTreeSet<Vec<u8>>,
+    arp_interfaces: BTreeSet<u32>,
+    ip6: BTreeSet<u32>,
     /// How many threads besides the main one receive.
     pub(crate) workers: u32,
     /// What to do when a message of this name comes.
@@ -88,6 +96,7 @@ enum Kind {
     Memif { id: u32, socket: u32, role: u32, mode: u32, zero_copy: bool },
     Vhost { device: u32, server: bool, file: String },
     Sub { parent: u32, id: u32, flags: u32, vlan: u16 },
+    Loopback,
 }
 
 #[derive(Debug, Clone)]
@@ -232,6 +241,11 @@ impl World {
             sockets: BTreeMap::from([(0, "/run/vpp/memif.sock".to_owned())]),
             interfaces: BTreeMap::from([(0, local)]),
             bridges: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            arp_hosts: BTreeSet::new(),
+            arp_interfaces: BTreeSet::new(),
+            ip6: BTreeSet::new(),
             workers: 0,
             fault: None,
             log: Vec::new(),
@@ -258,6 +272,8 @@ impl World {
             "bridge_domain_dump" => self.bridge_details(body),
             "ip_address_dump" => self.address_details(body),
             "sw_interface_rx_placement_dump" => self.queue_details(body),
+            "ip_unnumbered_dump" => self.borrower_details(body),
+            "ip_route_lookup" => vec![self.find_route(body)],
             "show_version" => {
                 let reply = self.details("show_version_reply", body, 362);
                 let reply = reply.text(10, "vpe").text(42, &self.table.version.clone());
@@ -309,6 +325,16 @@ impl World {
             }
             "sw_interface_set_rx_mode" => self.set_rx_mode(body).map(|()| None),
             "sw_interface_set_rx_placement" => self.set_rx_placement(body).map(|()| None),
+            "create_loopback" => Ok(Some(self.create_loopback(body))),
+            "delete_loopback" => self.delete_loopback(u32_at(body, 10)).map(|()| None),
+            "sw_interface_set_unnumbered" => self.set_borrower(body).map(|()| None),
+            "sw_interface_ip6_enable_disable" => self.set_ip6(body).map(|()| None),
+            "ip_route_add_del" => {
+                self.set_route(body);
+                Ok(None)
+            }
+            "proxy_arp_add_del" => self.set_arp_host(body).map(|()| None),
+            "proxy_arp_intfc_enable_disable" => self.set_arp_interface(body).map(|()| None),
             "sw_interface_set_mac_address" => {
                 self.with(u32_at(body, 10), |it| it.mac.copy_from_slice(&body[14..20]))
             }
@@ -379,6 +405,8 @@ impl World {
         let part = |it: &Interface| matches!(it.kind, Kind::Sub { parent, .. } if parent == index);
         self.interfaces.retain(|number, it| *number != index && !part(it));
         let interfaces = &self.interfaces;
+        self.borrowed.retain(|it, from| interfaces.contains_key(it) && *from != index);
+        self.ip6.remove(&index);
         for bridge in self.bridges.values_mut() {
             bridge.members.retain(|member| interfaces.contains_key(member));
         }
@@ -420,6 +448,110 @@ impl World {
         queues.enumerate().map(details).collect()
     }
 
+    fn create_loopback(&mut self, body: &[u8]) -> u32 {
+        let index = self.add_interface("loop0".to_owned(), Kind::Loopback, String::new(), 9000);
+        let used = |it: &Interface, name: &str| it.name == name;
+        let free = (0..).map(|number| format!("loop{number}"));
+        let mut free = free.filter(|name| {
+            !self.interfaces.iter().any(|(other, it)| *other != index && used(it, name))
+        });
+        let name = free.next().unwrap();
+        let interface = self.interfaces.get_mut(&index).unwrap();
+        interface.name = name;
+        interface.linked = true;
+        interface.mac.copy_from_slice(&body[10..16]);
+        index
+    }
+
+    fn delete_loopback(&mut self, index: u32) -> Result<(), i32> {
+        match self.interfaces.get(&index).map(|it| &it.kind) {
+            Some(Kind::Loopback) => {
+                self.forget(index);
+                Ok(())
+            }
+            _ => Err(-2),
+        }
+    }
+
+    fn set_borrower(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (from, index) = (u32_at(body, 10), u32_at(body, 14));
+        if !self.interfaces.contains_key(&from) {
+            return Err(-10);
+        }
+        if body[18] == 1 {
+            self.borrowed.insert(index, from);
+        } else {
+            self.borrowed.remove(&index);
+        }
+        Ok(())
+    }
+
+    fn borrower_details(&self, request: &[u8]) -> Vec<Vec<u8>> {
+        let index = u32_at(request, 10);
+        let asked = self.borrowed.iter().filter(|(it, _)| index == u32::MAX || **it == index);
+        let details = |(index, from): (&u32, &u32)| {
+            self.details("ip_unnumbered_details", request, 14).u32(6, *index).u32(10, *from).0
+        };
+        asked.map(details).collect()
+    }
+
+    fn set_ip6(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, on) = (u32_at(body, 10), body[14] == 1);
+        if !self.interfaces.contains_key(&index) {
+            return Err(-2);
+        }
+        if on && !self.ip6.insert(index) {
+            return Err(-81);
+        }
+        if !on {
+            self.ip6.remove(&index);
+        }
+        Ok(())
+    }
+
+    /// Of one path, by an interface; removing what is absent is fine.
+    fn set_route(&mut self, body: &[u8]) {
+        let prefix = body[20..38].to_vec();
+        if body[10] == 1 {
+            self.routes.insert(prefix, u32_at(body, 39));
+        } else {
+            self.routes.remove(&prefix);
+        }
+    }
+
+    fn find_route(&self, request: &[u8]) -> Vec<u8> {
+        let prefix = &request[15..33];
+        let reply = "ip_route_lookup_reply";
+        let Some(index) = self.routes.get(prefix) else {
+            return self.details(reply, request, 37).put(6, &i32::to_be_bytes(-6)).0;
+        };
+        let body = self.details(reply, request, 37 + 167).put(18, prefix).u8(36, 1);
+        let body = body.u32(37, *index).u8(49, 1).u32(59, u32::from(prefix[0]));
+        body.put(63, &prefix[1..17]).0
+    }
+
+    fn set_arp_host(&mut self, body: &[u8]) -> Result<(), i32> {
+        let range = body[15..23].to_vec();
+        if body[10] == 1 {
+            self.arp_hosts.insert(range);
+            return Ok(());
+        }
+        if self.arp_hosts.remove(&range) { Ok(()) } else { Err(-6) }
+    }
+
+    fn set_arp_interface(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, on) = (u32_at(body, 10), body[14] == 1);
+        if !self.interfaces.contains_key(&index) {
+            return Err(-2);
+        }
+        if on {
+            self.arp_interfaces.insert(index);
+        } else {
+            self.arp_interfaces.remove(&index);
+        }
+        Ok(())
+    }
+
     fn set_address(&mut self, body: &[u8]) -> Result<(), i32> {
         let (index, address) = (u32_at(body, 10), &body[16..34]);
         // A prefix is on one interface only.
@@ -433,6 +565,9 @@ impl World {
             return Err(-105);
         }
         let interface = self.interfaces.get_mut(&index).ok_or(-2)?;
+        if add && interface.addresses.iter().any(|it| it == address) {
+            return Err(if address[0] == 0 { -105 } else { -127 });
+        }
         if add {
             interface.addresses.push(address.to_vec());
         } else {
@@ -626,6 +761,7 @@ impl World {
                 Kind::Memif { mode: 1, .. } => ([0; 6], 0, "memif"),
                 Kind::Memif { .. } => (it.mac, 9000, "memif"),
                 Kind::Vhost { .. } => (it.mac, 9000, "vhost-user"),
+                Kind::Loopback => (it.mac, 9000, "Loopback"),
                 // That of a memif: others' have not been seen.
                 Kind::Sub { .. } => ([0; 6], 9000, "memif"),
             };

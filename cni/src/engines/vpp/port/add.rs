@@ -1,6 +1,9 @@
 //! Making an interface.
 
-use super::super::interface::Address;
+use super::super::message::{
+    ARP_ON_INTERFACE, ARP_PROXY, IP6_ENABLE, LOOPBACK_CREATE, LOOPBACK_DELETE, ROUTE, ROUTE_LOOKUP,
+    UNNUMBERED, UNNUMBERED_DUMP,
+};
 use super::super::message::{
     BRIDGE, INTERFACE_DUMP, MEMIF_CREATE, MEMIF_CREATE_V2, MEMIF_DELETE, MEMIF_DUMP, MEMIF_SOCKET,
     MEMIF_SOCKET_DUMP, MEMIF_SOCKET_V2, SET_ADDRESS, SET_BRIDGE, SET_FLAGS, SET_MTU, SET_TAG,
@@ -14,6 +17,19 @@ use super::view::View;
 use super::{BRIDGE_TAG, Kind, Needs, PortSpec};
 use crate::conf::IfType;
 use crate::state::Owner;
+
+/// What is asked about those that route.
+const ROUTING: [Exchange; 9] = [
+    LOOPBACK_CREATE,
+    LOOPBACK_DELETE,
+    UNNUMBERED,
+    UNNUMBERED_DUMP,
+    IP6_ENABLE,
+    ROUTE,
+    ROUTE_LOOKUP,
+    ARP_PROXY,
+    ARP_ON_INTERFACE,
+];
 
 /// What is asked about every interface.
 const COMMON: [Exchange; 7] =
@@ -35,6 +51,9 @@ impl Session {
         }
         if needs.receiving {
             self.require(&[RX_DUMP, SET_RX_MODE, SET_RX_PLACEMENT])?;
+        }
+        if needs.routed {
+            self.require(&ROUTING)?;
         }
         match needs.iftype {
             IfType::Memif => {
@@ -107,22 +126,6 @@ impl Session {
     pub fn has_port(&mut self, owner: &Owner) -> Result<bool, VppError> {
         let tag = tag_of(owner);
         Ok(self.interfaces()?.iter().any(|interface| interface.tag == tag))
-    }
-
-    /// Gives the interface of an attachment addresses.
-    ///
-    /// # Errors
-    /// [`VppError::Vanished`] when it is gone; those of the connection.
-    pub fn address_port(&mut self, port: &PortSpec, all: &[Address]) -> Result<(), VppError> {
-        if all.is_empty() {
-            return Ok(());
-        }
-        let tag = tag_of(&port.owner);
-        let found = self.interfaces()?.into_iter().find(|interface| interface.tag == tag);
-        let Some(interface) = found else {
-            return Err(VppError::Vanished { what: "the interface".to_owned() });
-        };
-        all.iter().try_for_each(|address| self.add_address(interface.sw_if_index, *address))
     }
 
     fn create(&mut self, port: &PortSpec, view: &View) -> Result<u32, VppError> {

@@ -1,12 +1,12 @@
 //! Comparing interfaces with what they should be.
 
 use super::super::bridge::BridgeDomain;
-use super::super::interface::{Address, Interface};
+use super::super::interface::Interface;
 use super::super::memif::is_same_file;
 use super::super::tag::tag_of;
 use super::super::vlan::{POP_ONE, REST};
 use super::super::{Session, VppError};
-use super::{Kind, PortSpec};
+use super::{Kind, PortSpec, Routes};
 
 impl Session {
     /// Says what of an interface is not as it should be; nothing when all is well. How VPP receives is
@@ -18,7 +18,7 @@ impl Session {
     pub fn differences(
         &mut self,
         port: &PortSpec,
-        addresses: &[Address],
+        routes: &Routes,
     ) -> Result<Vec<String>, VppError> {
         let tag = tag_of(&port.owner);
         let all = self.interfaces()?;
@@ -33,11 +33,7 @@ impl Session {
         let bridges = self.bridges()?;
         found.extend(bridge_difference(&bridges, interface.sw_if_index, port.bridge, "its"));
         found.extend(vlan_differences(port, interface.sw_if_index, &all, &bridges));
-        if !addresses.is_empty() {
-            let there = self.addresses(interface.sw_if_index)?;
-            let missing = addresses.iter().filter(|address| !there.contains(address));
-            found.extend(missing.map(|address| format!("address {address} is not there")));
-        }
+        found.extend(self.route_differences(&port.owner, interface.sw_if_index, &all, routes)?);
         Ok(found)
     }
 

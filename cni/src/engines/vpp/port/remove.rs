@@ -5,10 +5,11 @@ use super::super::{Session, VppError};
 use super::BRIDGE_TAG;
 use super::view::{User, View};
 use crate::state::Owner;
+use std::net::IpAddr;
 
 impl Session {
-    /// Removes the interface of an attachment, its socket, and those of its bridge domains that are ours
-    /// and that nobody else is on. What is absent is removed already; what carries another tag stays.
+    /// Removes the interface of an attachment, its socket, the routes to the container, and those of its
+    /// bridge domains and gateways that are ours and that nobody else uses. What is absent is removed already; what carries another tag stays.
     ///
     /// # Errors
     /// Those of the connection.
@@ -17,13 +18,18 @@ impl Session {
         owner: &Owner,
         socket: &str,
         bridges: &[u32],
+        hosts: &[IpAddr],
     ) -> Result<(), VppError> {
         let view = self.view()?;
+        self.remove_routes(&view, owner, hosts)?;
         self.remove_leftovers(&view, owner, socket)?;
-        self.remove_bridges_if_ours(bridges)
+        self.remove_bridges_if_ours(bridges)?;
+        self.remove_gateways_if_unused(&view, &owner.network)
     }
 
-    /// Removes the interfaces of a network whose attachments are not in `keep`.
+    /// Removes the interfaces of a network whose attachments are not in `keep`. Nobody knows any more
+    /// where their routes led to: those stay, lead nowhere, and are replaced by the next container with
+    /// the address.
     ///
     /// # Errors
     /// Those of the connection.
@@ -32,7 +38,8 @@ impl Session {
         let kept: Vec<String> = keep.iter().map(tag_of).collect();
         let view = self.view()?;
         let lost = |user: &&User| user.tag.starts_with(&start) && !kept.contains(&user.tag);
-        self.remove_users(&view.users.iter().filter(lost).collect::<Vec<_>>())
+        self.remove_users(&view, &view.users.iter().filter(lost).collect::<Vec<_>>())?;
+        self.remove_gateways_if_unused(&view, network)
     }
 
     /// Removes what there is of an attachment, except for the bridge domains that it is to be on.
@@ -44,13 +51,17 @@ impl Session {
     ) -> Result<(), VppError> {
         let tag = tag_of(owner);
         let ours = |user: &&User| user.tag == tag || user.tag.is_empty() && user.is_on(socket);
-        self.remove_users(&view.users.iter().filter(ours).collect::<Vec<_>>())?;
+        self.remove_users(view, &view.users.iter().filter(ours).collect::<Vec<_>>())?;
         view.unused(socket).into_iter().try_for_each(|id| self.remove_memif_socket(id))
     }
 
-    fn remove_users(&mut self, users: &[&User]) -> Result<(), VppError> {
+    fn remove_users(&mut self, view: &View, users: &[&User]) -> Result<(), VppError> {
         if users.is_empty() {
             return Ok(());
+        }
+        if view.has_gateways() {
+            let going: Vec<u32> = users.iter().map(|user| user.sw_if_index).collect();
+            self.give_gateways_back(&going)?;
         }
         let domains = self.bridges()?;
         let mut left = Vec::new();

@@ -1,6 +1,8 @@
 //! What is there: interfaces that stand on sockets.
 
+use super::super::interface::Interface;
 use super::super::memif::{MemifSocket, is_same_file};
+use super::super::tag::is_gateway_tag;
 use super::super::{Session, VppError};
 
 /// An interface that stands on a socket.
@@ -29,9 +31,16 @@ impl User {
 pub(super) struct View {
     pub(super) users: Vec<User>,
     pub(super) sockets: Vec<MemifSocket>,
+    /// All interfaces, also those that stand on nothing.
+    pub(super) interfaces: Vec<Interface>,
 }
 
 impl View {
+    /// Whether any network has gateways of ours.
+    pub(super) fn has_gateways(&self) -> bool {
+        self.interfaces.iter().any(|it| is_gateway_tag(&it.tag))
+    }
+
     /// Numbers of the sockets that have a path and no interface.
     pub(super) fn unused(&self, file: &str) -> Vec<u32> {
         let of_file = self.sockets.iter().filter(|socket| socket.is(file));
@@ -73,6 +82,6 @@ impl Session {
             memif_socket: None,
             subs: subs_of(vhost.sw_if_index),
         }));
-        Ok(View { users, sockets })
+        Ok(View { users, sockets, interfaces })
     }
 }
