@@ -5,7 +5,9 @@
 mod check;
 mod paths;
 
-use crate::conf::{Engine, IfType, Memif, MemifRole, Mode, NetConf, NetType, Parsed, Side};
+use crate::conf::{
+    Engine, IfType, Memif, MemifRole, Mode, NetConf, NetType, Parsed, RxMode, Side, VppPlacement,
+};
 use crate::env::{CallEnv, short_id};
 use crate::error::CniError;
 use crate::state::Owner;
@@ -21,6 +23,8 @@ const OVS_BRIDGE: &str = "br0";
 const OVS_DB: &str = "unix:/var/run/openvswitch/db.sock";
 /// Where VPP's API listens when nothing else is said.
 const VPP_API: &str = "/run/vpp/api.sock";
+/// Largest number of a bridge of VPP that has VLANs: numbers of bridge domains have 24 bits.
+const BRIDGE_WITH_VLANS_MAX: u32 = 4095;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an ADD is to make.
@@ -64,6 +68,10 @@ pub struct Plan {
     pub ingress_rate: Option<u32>,
     /// Burst over that limit, in kbit.
     pub ingress_burst: Option<u32>,
+    /// How VPP receives.
+    pub rx_mode: Option<RxMode>,
+    /// Which of VPP's workers receive.
+    pub rx_placement: Vec<VppPlacement>,
 }
 
 /// Owner, group and permissions of sockets.
@@ -110,6 +118,8 @@ impl Plan {
             mac: mac(conf, env)?,
             ingress_rate: host.ingress_rate,
             ingress_burst: host.ingress_burst,
+            rx_mode: host.rx_mode,
+            rx_placement: host.rx_placement.clone(),
         })
     }
 }
@@ -168,6 +178,16 @@ pub fn ovs_timeout(conf: &NetConf) -> Duration {
 #[must_use]
 pub fn vpp_api(conf: &NetConf) -> &Path {
     Path::new(if conf.vpp.api.is_empty() { VPP_API } else { &conf.vpp.api })
+}
+
+/// Number of VPP's bridge domain for a VLAN of a bridge: 4096 times the bridge's number, and the VLAN.
+/// Only bridges 1 to 4095 have VLANs.
+#[must_use]
+pub const fn vlan_domain(bridge: u32, vlan: u16) -> Option<u32> {
+    if bridge == 0 || bridge > BRIDGE_WITH_VLANS_MAX {
+        return None;
+    }
+    Some((bridge << 12) + vlan as u32)
 }
 
 /// How long VPP may take.

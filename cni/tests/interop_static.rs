@@ -25,12 +25,6 @@ fn start(test: &str, ipam: Value) -> Option<(Lab, Runtime)> {
     Some((lab, runtime))
 }
 
-fn addresses_of_vpp(lab: &Lab) -> Vec<String> {
-    let interface = lab.interfaces()[0].sw_if_index;
-    let all = lab.session().addresses(interface).unwrap();
-    all.iter().map(ToString::to_string).collect()
-}
-
 /// CHECK, then DEL, which leaves nothing.
 fn check_and_del(lab: &Lab, runtime: &Runtime, result: Value) {
     let mut conf = runtime.conf.clone();
@@ -61,7 +55,7 @@ fn addresses_routes_and_dns_of_the_configuration_are_in_the_result_and_gateways_
     assert!(result["ips"].as_array().unwrap().iter().all(|ip| ip["interface"] == 1), "{result}");
     assert_eq!(result["routes"][1], json!({"dst": "192.0.2.0/24", "gw": "10.4.0.9"}));
     assert_eq!(result["dns"]["nameservers"], json!(["10.4.0.2"]));
-    assert_eq!(addresses_of_vpp(&lab), ["10.4.0.1/24", "fd04::1/64"]);
+    assert_eq!(lab.gateways(), ["10.4.0.1/24", "fd04::1/64"]);
     check_and_del(&lab, &runtime, result);
 }
 
@@ -74,7 +68,7 @@ fn addresses_of_the_runtime_win() {
     let result = runtime.call("ADD").ok().json();
     assert_eq!(result["ips"].as_array().unwrap().len(), 2, "{result}");
     assert_eq!(result["ips"][0]["address"], "10.6.0.7/16");
-    assert_eq!(addresses_of_vpp(&lab), Vec::<String>::new());
+    assert_eq!(lab.gateways(), Vec::<String>::new());
     check_and_del(&lab, &runtime, result);
 }
 
@@ -95,7 +89,7 @@ fn addresses_of_cni_args_reach_the_delegate() {
     };
     let result = plugin(&vars("ADD"), &runtime.conf.to_string()).ok().json();
     assert_eq!(result["ips"][0]["address"], "10.7.0.5/24");
-    assert_eq!(addresses_of_vpp(&lab), ["10.7.0.1/24"]);
+    assert_eq!(lab.gateways(), ["10.7.0.1/24"]);
     // DEL has the arguments in its record.
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);

@@ -6,6 +6,7 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use ringport_cni::command::Task;
 use ringport_cni::conf::parse;
 use ringport_cni::env::{CallEnv, Verb};
 use ringport_cni::plan::Plan;
@@ -93,7 +94,18 @@ fn manifests_have_only_what_the_api_knows() {
         check(&document).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
     let kinds = ["DaemonSet", "Pod", "NetworkAttachmentDefinition"];
-    assert_eq!(kinds.map(|kind| of_kind(kind).len()), [1, 4, 3]);
+    assert_eq!(kinds.map(|kind| of_kind(kind).len()), [2, 4, 3]);
+}
+
+#[test]
+fn reconciling_container_runs_what_the_plugin_understands() {
+    let all = of_kind("DaemonSet");
+    let containers = all.iter().map(|it| &it["spec"]["template"]["spec"]["containers"][0]);
+    let mut commands = containers.filter_map(|it| it["command"].as_array());
+    let command = commands.next().unwrap();
+    let words: Vec<String> = command.iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+    assert_eq!(words[..2], ["/userspace", "reconcile"]);
+    Task::read(words[2..].iter().cloned()).unwrap();
 }
 
 #[test]

@@ -188,25 +188,28 @@ fn routed_interface_has_its_gateways_with_their_prefixes_on_vpp() {
     let mut runtime = with_addresses(&lab, lab.memif(), &addresses(&given));
     runtime.conf["host"]["netType"] = json!("interface");
     let result = runtime.call("ADD").ok().json();
-    let interface = lab.interfaces()[0].sw_if_index;
-    let on_vpp: Vec<String> =
-        lab.session().addresses(interface).unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(on_vpp, ["10.4.2.1/23", "fd04::1/61"]);
+    assert_eq!(lab.gateways(), ["10.4.2.1/23", "fd04::1/61"]);
     runtime.check(&result).ok();
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);
 }
 
-/// `vlanId` was read and forgotten: whoever set it had no VLAN and was not told. VPP cannot have it.
+/// `vlanId` was read and forgotten: whoever set it had no VLAN and was not told.
 #[test]
-fn vlan_on_vpp_is_refused_before_anything_is_made() {
+fn vlan_on_vpp_is_kept_or_refused_before_anything_is_made() {
     let lab = lab();
     let mut runtime = lab.memif();
-    runtime.conf["host"]["bridge"]["vlanId"] = json!(7);
+    runtime.conf["host"]["bridge"] = json!({"bridgeName": "5000", "vlanId": 7});
     let answer = runtime.call("ADD");
     assert_eq!(answer.code(), 7);
-    assert!(answer.stdout.contains("host.bridge.vlanId = 7"), "{answer:?}");
+    assert!(answer.stdout.contains("host.bridge.bridgeName = 5000"), "{answer:?}");
     assert!(lab.fake_vpp().world.lock().unwrap().log.is_empty());
+    lab.nothing_left(&runtime);
+    runtime.conf["host"]["bridge"] = json!({"bridgeName": "5", "vlanId": 7});
+    runtime.call("ADD").ok();
+    let domains: Vec<u32> = lab.bridges().iter().map(|bridge| bridge.id).collect();
+    assert_eq!(domains, [5 * 4096 + 7]);
+    runtime.call("DEL").ok();
     lab.nothing_left(&runtime);
 }
 

@@ -6,14 +6,17 @@
 
 mod support;
 
+use nix::sys::signal::Signal;
 use ringport_cni::engines::vpp::lock::Lock;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use support::call::{Answer, userspace};
 use support::vpp::fake::Fault;
 use support::vpp::lab::Lab;
 use support::vpp::scenarios::{self, vpp_scenarios};
 use support::vpp::table::Table;
+use support::watch::Watch;
 use support::{DEADLINE, until};
 
 vpp_scenarios! { Lab::fake:
@@ -22,7 +25,13 @@ vpp_scenarios! { Lab::fake:
     memif_client_in_ip_mode_needs_no_bridge_domain,
     vhost_user_of_both_modes_comes_and_goes,
     vpp_has_the_gateways_of_routed_containers,
-    second_container_of_a_routed_subnet_is_refused_and_leaves_nothing,
+    containers_of_a_routed_subnet_have_a_route_each_and_share_the_gateways,
+    second_network_of_a_routed_subnet_is_refused_and_leaves_nothing,
+    route_of_somebody_else_to_the_address_of_a_container_stays,
+    access_vlan_is_a_bridge_domain_of_its_own_without_tags,
+    trunk_has_a_sub_interface_on_the_bridge_domain_of_each_vlan,
+    trunk_with_a_vlan_of_its_own_has_that_one_untagged,
+    bridge_domain_of_a_vlan_goes_with_its_last_interface,
     failed_ipam_leaves_nothing,
     bridge_domain_of_an_administrator_stays,
     bridge_domain_goes_with_its_last_interface,
@@ -50,6 +59,7 @@ fn every_release_from_20_05_is_served() {
         scenarios::memif_on_a_bridge_domain_comes_and_goes(&mut lab);
         scenarios::vhost_user_of_both_modes_comes_and_goes(&mut lab);
         scenarios::vpp_has_the_gateways_of_routed_containers(&mut lab);
+        scenarios::trunk_has_a_sub_interface_on_the_bridge_domain_of_each_vlan(&mut lab);
         scenarios::status_is_good(&mut lab);
     }
 }
@@ -129,6 +139,105 @@ fn whatever_vpp_refuses_or_ends_with_leaves_nothing() {
         set(None);
         runtime.call("DEL").ok();
         lab.nothing_left(&runtime);
+    }
+}
+
+fn reconcile(lab: &Lab) -> Answer {
+    userspace(&["reconcile", lab.path().join("data").to_str().unwrap()])
+}
+
+/// Modes and threads of the queues of the only interface.
+fn queues(lab: &Lab) -> Vec<(u32, u32)> {
+    let index = lab.interfaces()[0].sw_if_index;
+    lab.session().rx_queues(index).unwrap().iter().map(|it| (it.mode, it.thread)).collect()
+}
+
+#[test]
+fn mode_and_workers_are_set_whenever_the_other_end_has_connected() {
+    let lab = Lab::fake("").unwrap();
+    lab.fake_vpp().world.lock().unwrap().workers = 3;
+    for mut runtime in [lab.memif(), lab.vhost("client")] {
+        runtime.conf["host"]["rxMode"] = json!("interrupt");
+        runtime.conf["host"]["rxPlacement"] = json!([{"queue": 1, "worker": 2}]);
+        let result = runtime.call("ADD").ok().json();
+        assert!(reconcile(&lab).ok().json()["there"][0].get("set").is_none());
+        for number in [2, 3] {
+            lab.fake_vpp().connect(number);
+            // It is as good an attachment without.
+            runtime.check(&result).ok();
+            let said = reconcile(&lab).ok().json();
+            let set = said["there"][0]["set"].as_array().unwrap();
+            assert_eq!(set.len(), number + 1, "{said}");
+            assert!(set.contains(&json!("queue 1: worker 2")), "{said}");
+            assert!(set.contains(&json!("queue 0: interrupt")), "{said}");
+            assert_eq!(queues(&lab)[..2], [(2, 0), (2, 3)]);
+            assert!(reconcile(&lab).ok().json()["there"][0].get("set").is_none());
+        }
+        runtime.call("DEL").ok();
+        lab.nothing_left(&runtime);
+    }
+}
+
+#[test]
+fn worker_that_does_not_exist_is_named_by_reconcile_and_others_are_looked_after() {
+    for workers in [0, 2] {
+        let lab = Lab::fake("").unwrap();
+        lab.fake_vpp().world.lock().unwrap().workers = workers;
+        let (mut wrong, mut right) = (lab.memif(), lab.memif());
+        (wrong.container, right.container) = ("a".to_owned(), "b".to_owned());
+        wrong.conf["host"]["rxPlacement"] = json!([{"queue": 0, "worker": workers}]);
+        right.conf["host"]["rxMode"] = json!("adaptive");
+        wrong.call("ADD").ok();
+        right.call("ADD").ok();
+        lab.fake_vpp().connect(1);
+        let answer = reconcile(&lab);
+        assert!(!answer.success);
+        let said = answer.json();
+        let details = said["failed"][0]["error"]["details"].as_str().unwrap();
+        assert!(details.contains(&format!("by worker {workers}:")), "{details}");
+        assert_eq!(said["there"][0]["set"], json!(["queue 0: adaptive"]));
+    }
+}
+
+#[test]
+fn watch_puts_back_says_so_once_and_ends_well_when_it_is_told_to() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let lab = Lab::fake("").unwrap();
+        let mut runtime = lab.memif();
+        runtime.conf["host"]["rxMode"] = json!("interrupt");
+        runtime.call("ADD").ok();
+        let mut watch = Watch::start(&lab.path().join("data"));
+        for number in [1, 2] {
+            lab.fake_vpp().connect(number);
+            let line = watch.line();
+            assert!(line.contains("net/0123456789abcdef/net1: put back queue 0: int"), "{line}");
+            assert_eq!(queues(&lab), vec![(2, 0); number]);
+        }
+        lab.fake_vpp().restart();
+        let line = watch.line();
+        assert!(line.contains("net/0123456789abcdef/net1: made again"), "{line}");
+        lab.fake_vpp().stop();
+        let line = watch.line();
+        assert!(line.contains(r#""code":11"#), "{line}");
+        assert_eq!(watch.end(signal), "");
+    }
+}
+
+#[test]
+fn vpp_that_does_not_answer_is_asked_once_a_round() {
+    let lab = Lab::fake("").unwrap();
+    for name in ["a", "b", "c"] {
+        let mut runtime = lab.memif();
+        runtime.container = name.to_owned();
+        runtime.call("ADD").ok();
+    }
+    let fault = Some(("show_version".to_owned(), Fault::Close));
+    lab.fake_vpp().world.lock().unwrap().fault = fault;
+    let said = reconcile(&lab).json();
+    let messages: Vec<_> = said["failed"].as_array().unwrap().iter().collect();
+    assert_eq!(messages.len(), 3, "{said}");
+    for error in &messages[1..] {
+        assert_eq!(error["error"]["msg"], "the vswitch has not answered before", "{said}");
     }
 }
 

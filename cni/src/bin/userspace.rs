@@ -1,10 +1,9 @@
 //! The CNI plugin `userspace`.
 
-use ringport_cni::command::{ABOUT, Outcome, reconcile, run};
+use ringport_cni::command::{ABOUT, Outcome, Task, run};
 use ringport_cni::conf::schema;
 use ringport_cni::version::CniVersion;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Most bytes of a configuration.
@@ -18,9 +17,10 @@ fn main() -> ExitCode {
             print(&schema()).map(|()| ExitCode::SUCCESS)
         }
         Outcome::About if argument(1).as_deref() == Some("reconcile") => {
-            match reconcile(argument(2).as_deref().map(Path::new)) {
-                Ok((done, true)) => print(&done).map(|()| ExitCode::SUCCESS),
-                Ok((done, false)) => print(&done).map(|()| ExitCode::FAILURE),
+            match Task::read(std::env::args().skip(2)).and_then(|task| task.run()) {
+                Ok((None, _)) => Ok(ExitCode::SUCCESS),
+                Ok((Some(done), true)) => print(&done).map(|()| ExitCode::SUCCESS),
+                Ok((Some(done), false)) => print(&done).map(|()| ExitCode::FAILURE),
                 Err(error) => print(&error.to_json(CniVersion::NEWEST)).map(|()| ExitCode::FAILURE),
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Call;
 use super::undo::{API_TIME, Means, clear_way, undo};
+use crate::conf::NetType;
 use crate::container;
 use crate::device_info;
 use crate::engines::{self, Vswitch};
@@ -37,12 +38,12 @@ pub(super) fn add(call: &Call) -> Result<CniResult, CniError> {
             tracing::error!(%error, "the record of a refused ADD stays");
         }
     })?;
-    let made = making.make(previous).and_then(|result| {
-        record.phase = Phase::Ready;
-        record.result = Some(result.clone());
-        store.append(&record)?;
-        Ok(result)
+    let made = making.make(previous, &mut |addresses| {
+        // To undo what a vswitch is told about them, they must be known.
+        store.put(record.has_result(addresses, Phase::Adding))
     });
+    let made = made
+        .and_then(|result| store.append(record.has_result(&result, Phase::Ready)).map(|()| result));
     made.map_err(|error| {
         making.give_back(&mut record);
         // The caller hears of what failed first; what could not be undone stays in the record.
@@ -154,7 +155,12 @@ impl Making<'_> {
         steps
     }
 
-    fn make(&mut self, previous: CniResult) -> Result<CniResult, CniError> {
+    /// Makes everything; has addresses noted before the vswitch is told about them.
+    fn make(
+        &mut self,
+        previous: CniResult,
+        note: &mut dyn FnMut(&CniResult) -> Result<(), CniError>,
+    ) -> Result<CniResult, CniError> {
         let (call, plan) = (self.call, self.plan);
         container::make_directory(&plan.dir, plan.access)?;
         self.vswitch.add(plan)?;
@@ -165,6 +171,9 @@ impl Making<'_> {
         if let Some(ipam) = &self.ipam {
             let addresses = ipam.take(call, plan)?;
             own.add_addresses(addresses.clone(), interface);
+            if plan.net_type == NetType::Interface {
+                note(&own)?;
+            }
             self.vswitch.address(plan, &own)?;
             result.add_addresses(addresses, interface);
         }

@@ -7,8 +7,10 @@ mod gc;
 mod reconcile;
 mod status;
 mod undo;
+mod watch;
 
 pub use reconcile::reconcile;
+pub use watch::Task;
 
 use crate::conf::{DATA_DIR, NetConf, Parsed, parse};
 use crate::env::{CallEnv, Verb};
@@ -25,7 +27,8 @@ pub const ABOUT: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     ": a CNI plugin for memif and vhost-user interfaces; CNI versions 0.1.0 to 1.1.0.\n",
     "A container runtime runs it. `userspace schema` prints the schema of its configuration;\n",
-    "`userspace reconcile [DATADIR]` makes again what a restarted vswitch has lost.\n"
+    "`userspace reconcile [DATADIR]` makes again what a restarted vswitch has lost, and sets again what\n",
+    "VPP forgets; with `--watch [SECONDS]` it does so until it is stopped.\n"
 );
 
 /// How a call ended.

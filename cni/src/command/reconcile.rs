@@ -1,10 +1,11 @@
-//! Not a verb of the specification: what a restarted vswitch has lost is made again.
+//! Not a verb of the specification: what a vswitch has lost by a restart is made again, and what it
+//! forgets by itself is set again.
 
 use crate::conf::{DATA_DIR, NetConf};
 use crate::engines;
-use crate::error::CniError;
+use crate::error::{CniError, code};
 use crate::logging;
-use crate::state::{Exclusive, Owner, Phase, Store};
+use crate::state::{Exclusive, Owner, Phase, Record, Step, Store};
 use crate::version::CniVersion;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -16,48 +17,105 @@ use std::path::Path;
 /// Code 5 when there are no records to be read.
 pub fn reconcile(data_dir: Option<&Path>) -> Result<(Value, bool), CniError> {
     logging::start(&NetConf::default());
-    // Nobody adds or deletes meanwhile: what is made again must not be what was just deleted.
-    let store = Store::open(data_dir.unwrap_or_else(|| Path::new(DATA_DIR)), Exclusive::Yes)?;
-    let (mut restored, mut there, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for owner in store.all_owners()? {
-        match restore(&store, &owner) {
-            Ok(Some(true)) => restored.push(name(&owner)),
-            Ok(Some(false)) => there.push(name(&owner)),
-            Ok(None) => {}
-            Err(error) => {
-                let mut said = name(&owner);
-                said["error"] = error.to_json(CniVersion::NEWEST);
-                failed.push(said);
-            }
+    let round = go_round(data_dir)?;
+    let well = round.failed.is_empty();
+    let failed = round.failed.into_iter().map(|(owner, error)| {
+        let mut said = name(&owner);
+        said["error"] = error.to_json(CniVersion::NEWEST);
+        said
+    });
+    let there = round.there.into_iter().map(|(owner, set)| {
+        let mut said = name(&owner);
+        if !set.is_empty() {
+            said["set"] = Value::from(set);
         }
-    }
-    let well = failed.is_empty();
+        said
+    });
+    let restored: Vec<Value> = round.restored.iter().map(name).collect();
+    let there: Vec<Value> = there.collect();
+    let failed: Vec<Value> = failed.collect();
     Ok((json!({ "restored": restored, "there": there, "failed": failed }), well))
 }
 
-/// Whether something was made again; nothing, when there is nothing to be compared with. While it is
-/// being made the record says so: what a kill leaves is made anew by the next call.
-fn restore(store: &Store, owner: &Owner) -> Result<Option<bool>, CniError> {
-    let Some(mut record) = store.get(owner)? else { return Ok(None) };
-    if !matches!(record.phase, Phase::Ready | Phase::Restoring) {
-        return Ok(None);
-    }
-    let told = record.result.clone().unwrap_or_default();
-    let mut restored = false;
-    for step in record.steps.clone() {
-        if record.phase == Phase::Ready && !engines::is_lost(&step, &told)? {
-            continue;
+/// What became of all attachments.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// Those that were made again.
+    pub(super) restored: Vec<Owner>,
+    /// Those that were there, and what of them was set again.
+    pub(super) there: Vec<(Owner, Vec<String>)>,
+    /// Those with which something is wrong.
+    pub(super) failed: Vec<(Owner, CniError)>,
+}
+
+pub(super) fn go_round(data_dir: Option<&Path>) -> Result<Round, CniError> {
+    // Nobody adds or deletes meanwhile: what is made again must not be what was just deleted.
+    let store = Store::open(data_dir.unwrap_or_else(|| Path::new(DATA_DIR)), Exclusive::Yes)?;
+    let mut round = Round::default();
+    let mut silent = Vec::new();
+    for owner in store.all_owners()? {
+        match attend(&store, &owner, &mut silent) {
+            Ok(Attended::Restored) => round.restored.push(owner),
+            Ok(Attended::There(set)) => round.there.push((owner, set)),
+            Ok(Attended::Unfinished) => {}
+            Err(error) => round.failed.push((owner, error)),
         }
-        record.phase = Phase::Restoring;
-        store.put(&record)?;
-        engines::make_again(&step, &told)?;
-        restored = true;
+    }
+    Ok(round)
+}
+
+/// What became of an attachment.
+enum Attended {
+    /// It was made again.
+    Restored,
+    /// It was there; these things were set again.
+    There(Vec<String>),
+    /// There is nothing that it could be compared with.
+    Unfinished,
+}
+
+/// Looks after an attachment. A vswitch that has not answered is in `silent`, and is not waited for
+/// another time.
+fn attend(store: &Store, owner: &Owner, silent: &mut Vec<Step>) -> Result<Attended, CniError> {
+    let Some(mut record) = store.get(owner)? else { return Ok(Attended::Unfinished) };
+    if !matches!(record.phase, Phase::Ready | Phase::Restoring) {
+        return Ok(Attended::Unfinished);
+    }
+    let steps = record.steps.clone();
+    if steps.iter().any(|step| silent.iter().any(|other| engines::is_same_vswitch(step, other))) {
+        return Err(CniError::new(code::TRY_AGAIN, "the vswitch has not answered before"));
+    }
+    let mut note = |step: &Step, error: &CniError| {
+        if error.code == code::TRY_AGAIN {
+            silent.push(step.clone());
+        }
+    };
+    let mut restored = false;
+    for step in &steps {
+        restored |= restore(store, &mut record, step).inspect_err(|error| note(step, error))?;
     }
     record.phase = Phase::Ready;
     if restored {
         store.put(&record)?;
     }
-    Ok(Some(restored))
+    let mut set = Vec::new();
+    for step in &steps {
+        set.extend(engines::put_back(step).inspect_err(|error| note(step, error))?);
+    }
+    Ok(if restored { Attended::Restored } else { Attended::There(set) })
+}
+
+/// Makes again what a step made, if it is lost; says whether it was. While it is being made the record
+/// says so: what a kill leaves is made anew by the next call.
+fn restore(store: &Store, record: &mut Record, step: &Step) -> Result<bool, CniError> {
+    let told = record.result.clone().unwrap_or_default();
+    if record.phase == Phase::Ready && !engines::is_lost(step, &told)? {
+        return Ok(false);
+    }
+    record.phase = Phase::Restoring;
+    store.put(record)?;
+    engines::make_again(step, &told)?;
+    Ok(true)
 }
 
 fn name(owner: &Owner) -> Value {

@@ -6,6 +6,7 @@ use crate::engines;
 use crate::error::{CniError, code};
 use crate::ipam::{Attachment, Delegate};
 use crate::kubernetes::{self, Budget};
+use crate::result::CniResult;
 use crate::state::{Owner, Phase, Record, Step, Store, remove_directory, remove_file};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,8 +34,9 @@ pub(super) struct Means<'a> {
 pub(super) fn undo(mut record: Record, means: Means<'_>) -> Result<(), CniError> {
     let mut errors = Vec::new();
     let mut left = Vec::new();
+    let told = record.result.clone().unwrap_or_default();
     for step in record.steps.drain(..).rev() {
-        if let Err(error) = undo_step(&step, &record.owner, means) {
+        if let Err(error) = undo_step(&step, &record.owner, &told, means) {
             tracing::warn!(%error, "cannot undo a step");
             errors.push(error);
             left.push(step);
@@ -52,11 +54,16 @@ pub(super) fn undo(mut record: Record, means: Means<'_>) -> Result<(), CniError>
     CniError::joined(errors).map_or(Ok(()), Err)
 }
 
-fn undo_step(step: &Step, owner: &Owner, means: Means<'_>) -> Result<(), CniError> {
+fn undo_step(
+    step: &Step,
+    owner: &Owner,
+    told: &CniResult,
+    means: Means<'_>,
+) -> Result<(), CniError> {
     match step {
         Step::Directory { path } => remove_directory(path),
         Step::File { path } => remove_file(path),
-        Step::OvsPort { .. } | Step::VppPort { .. } => engines::undo(step, owner, means.conf),
+        Step::OvsPort { .. } | Step::VppPort { .. } => engines::undo(step, owner, told, means.conf),
         Step::Ipam { plugin, config, netns, args } => {
             let whose = Attachment { owner, netns, args };
             Delegate::find(plugin, means.path)?.del(whose, config)

@@ -30,9 +30,9 @@ pub struct Side {
     pub ingress_burst: Option<u32>,
     /// Who may use the sockets and their directory.
     pub socket: SocketAccess,
-    /// How VPP receives from the interface.
+    /// How VPP receives from the interface, set by `userspace reconcile`.
     pub rx_mode: Option<RxMode>,
-    /// Which of VPP's workers receive from the interface.
+    /// Which of VPP's workers receive from the interface, set by `userspace reconcile`.
     pub rx_placement: Vec<VppPlacement>,
 }
 
@@ -161,13 +161,13 @@ impl Mode {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Bridge {
-    /// Name of the bridge; a number for VPP. Default on Open vSwitch: `br0`.
+    /// Name of the bridge; a number for VPP, below 4096 with VLANs. Default on Open vSwitch: `br0`.
     pub bridge_name: String,
     /// Number of the bridge domain of VPP; `bridgeName` wins.
     pub bridge_id: u32,
     /// VLAN of the interface, whose packets are untagged. 0: none.
     pub vlan_id: u16,
-    /// VLANs whose packets pass tagged.
+    /// VLANs whose packets pass tagged, but for `vlanId`.
     pub trunk: Vec<u16>,
 }
 
@@ -198,8 +198,8 @@ pub enum RxMode {
 /// A queue of VPP and the worker that polls it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VppPlacement {
-    /// The queue.
+    /// The queue, from 0.
     pub queue: u32,
-    /// The worker.
+    /// The worker, from 0; not the main thread.
     pub worker: u32,
 }

@@ -77,16 +77,21 @@ pub fn of(conf: &NetConf, engine: Engine) -> Result<Box<dyn Vswitch + '_>, CniEr
     }
 }
 
-/// Takes away what a step made on a vswitch. Other steps are none of ours.
+/// Takes away what a step made on a vswitch, `told` being what the runtime was told, or was to be. Other
+/// steps are none of ours.
 ///
 /// # Errors
 /// When the vswitch cannot be reached, or refuses; when this build does not have it.
-pub fn undo(step: &Step, owner: &Owner, conf: &NetConf) -> Result<(), CniError> {
+pub fn undo(step: &Step, owner: &Owner, told: &CniResult, conf: &NetConf) -> Result<(), CniError> {
+    let _ = told;
     match step {
         #[cfg(feature = "ovs")]
         Step::OvsPort { db, bridge, port, .. } => ovs::undo(db, bridge, port, owner, conf),
         #[cfg(feature = "vpp")]
-        Step::VppPort { api, socket, bridge, .. } => vpp::undo(api, socket, *bridge, owner, conf),
+        Step::VppPort { api, socket, bridge, trunk, port } => {
+            let bridges: Vec<u32> = bridge.iter().chain(trunk).copied().collect();
+            vpp::undo(api, socket, &bridges, &vpp::hosts(port, told), owner, conf)
+        }
         #[allow(unreachable_patterns, reason = "without a feature one engine is left over")]
         Step::OvsPort { .. } | Step::VppPort { .. } => {
             let msg = "the interface is on a vswitch that this build cannot reach";
@@ -114,6 +119,16 @@ pub fn is_lost(step: &Step, told: &CniResult) -> Result<bool, CniError> {
     }
 }
 
+/// Whether two steps are about the same vswitch.
+#[must_use]
+pub fn is_same_vswitch(one: &Step, other: &Step) -> bool {
+    match (one, other) {
+        (Step::OvsPort { db: one, .. }, Step::OvsPort { db: other, .. }) => one == other,
+        (Step::VppPort { api: one, .. }, Step::VppPort { api: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
 /// Makes again what a step made, from the beginning: what there is of it goes first.
 ///
 /// # Errors
@@ -128,6 +143,18 @@ pub fn make_again(step: &Step, told: &CniResult) -> Result<(), CniError> {
             let _ = told;
             Ok(())
         }
+    }
+}
+
+/// Sets again what a vswitch forgets by itself of what a step made. Says what it was.
+///
+/// # Errors
+/// When the vswitch cannot be reached, or refuses.
+pub fn put_back(step: &Step) -> Result<Vec<String>, CniError> {
+    match step {
+        #[cfg(feature = "vpp")]
+        Step::VppPort { api, port, .. } => vpp::put_back(api, port),
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What cannot go together.
 
 use super::Access;
-use crate::conf::{Engine, IfType, MemifMode, NetConf, NetType, Side};
+use crate::conf::{Bridge, Engine, IfType, MemifMode, NetConf, NetType, Side};
 use crate::env::is_identifier;
 use crate::error::{CniError, code};
 use nix::unistd::Group;
@@ -9,6 +9,8 @@ use nix::unistd::Group;
 const MTU_MIN: u32 = 68;
 const MTU_MAX: u32 = 65_535;
 const VLAN_MAX: u16 = 4094;
+/// Largest number of a bridge domain: it has 24 bits.
+const BRIDGE_DOMAIN_MAX: u32 = (1 << 24) - 1;
 /// VPP takes one byte less than the protocol has.
 const SECRET_MAX: usize = 23;
 /// Longest name of a bridge: it is that of a network device as well.
@@ -109,13 +111,9 @@ fn vpp(conf: &NetConf) -> Result<(), CniError> {
                     reason,
                 ));
             }
-            if parsed.unwrap_or(bridge.bridge_id) == 0 {
-                let reason = "bridge domain 0 of VPP cannot be used";
-                return Err(CniError::refused("host.bridge.bridgeName", 0, reason));
-            }
-            Ok(())
+            vpp_bridge(bridge, parsed.unwrap_or(bridge.bridge_id))
         }
-        NetType::Interface => Ok(()),
+        NetType::Interface => no_vlans(host),
         other => {
             let reason = "VPP needs `bridge` or `interface`";
             Err(CniError::refused("host.netType", format!("{other:?}"), reason))
@@ -131,16 +129,41 @@ fn not_on_vpp(host: &Side) -> Result<(), CniError> {
     if host.ingress_rate.is_some() {
         return Err(CniError::refused("host.ingressRate", "", "only Open vSwitch has this"));
     }
-    let (vlan, trunk) = (host.bridge.vlan_id, &host.bridge.trunk);
-    if vlan != 0 || !trunk.is_empty() {
-        let reason = "a bridge domain of VPP does not keep VLANs apart: give each one of its own";
-        return Err(CniError::refused("host.bridge.vlanId", vlan, reason));
-    }
-    if host.rx_mode.is_some() || !host.rx_placement.is_empty() {
-        let reason = "VPP forgets it whenever the other end connects: set it afterwards";
-        return Err(CniError::refused("host.rxMode", format!("{:?}", host.rx_mode), reason));
+    let mut queues: Vec<u32> = host.rx_placement.iter().map(|it| it.queue).collect();
+    queues.sort_unstable();
+    if let Some([queue, _]) = queues.windows(2).find(|pair| pair.first() == pair.last()) {
+        let reason = "two workers cannot receive from one queue";
+        return Err(CniError::refused("host.rxPlacement", queue, reason));
     }
     Ok(())
+}
+
+fn vpp_bridge(bridge: &Bridge, number: u32) -> Result<(), CniError> {
+    let refused = |reason| Err(CniError::refused("host.bridge.bridgeName", number, reason));
+    if number == 0 {
+        return refused("bridge domain 0 of VPP cannot be used");
+    }
+    if number > BRIDGE_DOMAIN_MAX {
+        return refused("numbers of bridge domains of VPP end at 16777215");
+    }
+    let vlans = bridge.vlan_id != 0 || !bridge.trunk.is_empty();
+    if vlans && super::vlan_domain(number, 1).is_none() {
+        return refused(
+            "bridges of VPP with VLANs have the numbers 1 to 4095: VLAN V of bridge B is \
+                        bridge domain 4096 * B + V",
+        );
+    }
+    Ok(())
+}
+
+fn no_vlans(host: &Side) -> Result<(), CniError> {
+    let reason = "only an interface on a bridge has VLANs";
+    let Bridge { vlan_id, trunk, .. } = &host.bridge;
+    if *vlan_id != 0 {
+        return Err(CniError::refused("host.bridge.vlanId", vlan_id, reason));
+    }
+    let first = trunk.first();
+    first.map_or(Ok(()), |vlan| Err(CniError::refused("host.bridge.trunk", vlan, reason)))
 }
 
 fn memif(host: &Side) -> Result<(), CniError> {

@@ -65,14 +65,8 @@ fn tls_needs_three_absolute_paths_and_nothing_else_takes_them() {
 
 #[test]
 fn impossible_combinations_are_code_7_naming_the_key() {
-    let vpp = |more: Value| {
-        let mut conf = json!({"host": {"engine": "vpp", "iftype": "memif", "netType": "bridge",
-            "bridge": {"bridgeName": "4"}, "memif": {"role": "master"}}});
-        merge(&mut conf, &more);
-        conf
-    };
     let long = "/s/".to_owned() + &"x".repeat(100);
-    let cases = [
+    refused([
         ("host.iftype", json!({"host": {"iftype": "memif"}})),
         ("host.netType", json!({"host": {"netType": "interface"}})),
         ("host.bridge.bridgeName", json!({"host": {"bridge": {"bridgeName": "a/b"}}})),
@@ -98,6 +92,18 @@ fn impossible_combinations_are_code_7_naming_the_key() {
         ("ovs.db", json!({"ovs": {"db": "pssl:6640"}})),
         ("ipam.type", json!({"ipam": {"type": "dhcp"}})),
         ("ipam.type", json!({"ipam": {"type": "../../bin/sh"}})),
+    ]);
+}
+
+#[test]
+fn impossible_combinations_on_vpp_are_code_7_naming_the_key() {
+    let vpp = |more: Value| {
+        let mut conf = json!({"host": {"engine": "vpp", "iftype": "memif", "netType": "bridge",
+            "bridge": {"bridgeName": "4"}, "memif": {"role": "master"}}});
+        merge(&mut conf, &more);
+        conf
+    };
+    refused([
         ("host.netType", vpp(json!({"host": {"netType": ""}}))),
         ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "br0"}}}))),
         ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "0"}}}))),
@@ -112,14 +118,39 @@ fn impossible_combinations_are_code_7_naming_the_key() {
             "host.memif.socketfile",
             vpp(json!({"host": {"memif": {"abstract": true, "socketfile": "a,b"}}})),
         ),
-        ("host.bridge.vlanId", vpp(json!({"host": {"bridge": {"vlanId": 7}}}))),
-        ("host.bridge.vlanId", vpp(json!({"host": {"bridge": {"trunk": [7]}}}))),
-        ("host.rxMode", vpp(json!({"host": {"rxMode": "interrupt"}}))),
-        ("host.rxMode", vpp(json!({"host": {"rxPlacement": [{"queue": 0, "worker": 0}]}}))),
+        ("host.bridge.bridgeName", vpp(json!({"host": {"bridge": {"bridgeName": "16777216"}}}))),
+        (
+            "host.bridge.bridgeName",
+            vpp(json!({"host": {"bridge": {"bridgeName": "4096", "vlanId": 7}}})),
+        ),
+        (
+            "host.bridge.bridgeName",
+            vpp(json!({"host": {"bridge": {"bridgeName": "4096", "trunk": [7]}}})),
+        ),
+        ("host.bridge.vlanId", vpp(json!({"host": {"bridge": {"vlanId": 4095}}}))),
+        ("host.bridge.trunk", vpp(json!({"host": {"bridge": {"trunk": [4095]}}}))),
+        (
+            "host.bridge.vlanId",
+            vpp(json!({"host": {"netType": "interface", "bridge": {"vlanId": 7}}})),
+        ),
+        (
+            "host.bridge.trunk",
+            vpp(json!({"host": {"netType": "interface", "bridge": {"trunk": [7]}}})),
+        ),
+        (
+            "host.rxPlacement",
+            vpp(json!({"host": {"rxPlacement": [
+                {"queue": 0, "worker": 0}, {"queue": 1, "worker": 1}, {"queue": 0, "worker": 1}
+            ]}})),
+        ),
         ("host.ingressRate", vpp(json!({"host": {"ingressRate": 1}}))),
         ("vpp.api", vpp(json!({"vpp": {"api": "api.sock"}}))),
         ("host.memif.role", vpp(json!({"host": {"memif": {"role": null}}}))),
-    ];
+    ]);
+}
+
+/// Sees that each change is refused for its key.
+fn refused<const N: usize>(cases: [(&str, Value); N]) {
     for (key, change) in cases {
         let error = plan(&change).expect_err(key);
         assert_eq!(error.code, 7, "{key}: {error}");
@@ -159,6 +190,16 @@ fn mac_in_cni_args_comes_after_the_runtimes_and_before_the_configurations() {
     let error = with("MAC=ff:ff:ff:ff:ff:ff", "").unwrap_err();
     assert_eq!(error.code, 7);
     assert!(error.details.starts_with("CNI_ARGS.MAC"), "{error}");
+}
+
+#[test]
+fn vlans_of_different_bridges_have_different_bridge_domains() {
+    assert_eq!(vlan_domain(1, 1), Some(4097));
+    assert_eq!(vlan_domain(1, 4094), Some(8190));
+    assert_eq!(vlan_domain(2, 1), Some(8193));
+    assert_eq!(vlan_domain(4095, 4094), Some(16_777_214));
+    assert_eq!(vlan_domain(4096, 1), None);
+    assert_eq!(vlan_domain(0, 1), None);
 }
 
 #[test]

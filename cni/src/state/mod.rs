@@ -60,7 +60,8 @@ pub struct Record {
     pub phase: Phase,
     /// What is to be undone, the last one first.
     pub steps: Vec<Step>,
-    /// What the runtime was told, once it was.
+    /// What the runtime was told, once it was; what it is to be told, as soon as a vswitch is to know
+    /// addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<CniResult>,
 }
@@ -70,6 +71,13 @@ impl Record {
     #[must_use]
     pub const fn intent(owner: Owner, steps: Vec<Step>) -> Self {
         Self { layout: LAYOUT, owner, phase: Phase::Adding, steps, result: None }
+    }
+
+    /// Notes what the runtime is told, and how far it came by then.
+    pub(crate) fn has_result(&mut self, result: &CniResult, phase: Phase) -> &Self {
+        self.phase = phase;
+        self.result = Some(result.clone());
+        self
     }
 }
 
@@ -114,15 +122,19 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         socket: Option<ServerSocket>,
     },
-    /// An interface on VPP, its memif socket, and its bridge domain when it is ours and empty.
+    /// An interface on VPP with its sub-interfaces, its memif socket, and those of its bridge domains
+    /// that are ours and empty.
     VppPort {
         /// Socket of the API.
         api: PathBuf,
         /// Path of the interface's socket.
         socket: PathBuf,
-        /// Number of the bridge domain, if the interface is on one.
+        /// Number of the bridge domain of untagged packets, if they have one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bridge: Option<u32>,
+        /// Numbers of the bridge domains of VLANs that pass tagged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        trunk: Vec<u32>,
         /// The interface as it is made, in the engine's words; to make it again.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         port: Value,

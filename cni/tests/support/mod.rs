@@ -29,6 +29,7 @@ pub(crate) mod ovs_dpdk;
 pub(crate) mod ovsdb;
 #[cfg(feature = "vpp")]
 pub(crate) mod vpp;
+pub(crate) mod watch;
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,8 @@
 //! VPP as the verbs know it.
 
+use super::port::Needs;
 use super::{PortSpec, Session, VppError};
-use crate::conf::{Attachment, Engine, IfType, NetConf};
+use crate::conf::{Attachment, Engine, IfType, NetConf, NetType};
 use crate::container;
 use crate::engines::Vswitch;
 use crate::env::CallEnv;
@@ -10,6 +11,7 @@ use crate::plan::{Plan, container_dir, is_abstract, socket_path, vpp_api, vpp_ti
 use crate::result::CniResult;
 use crate::state::{OldRecord, Owner, Step, remove_directory, remove_file};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The VPP of a network.
@@ -25,14 +27,22 @@ pub struct Vpp<'a> {
 pub fn undo(
     api: &Path,
     socket: &Path,
-    bridge: Option<u32>,
+    bridges: &[u32],
+    hosts: &[IpAddr],
     owner: &Owner,
     conf: &NetConf,
 ) -> Result<(), CniError> {
     match Session::exclusive(api, vpp_timeout(conf)) {
         Err(error) if error.is_end() => Ok(()),
-        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridge)?),
+        other => Ok(other?.remove_port(owner, &socket.display().to_string(), bridges, hosts)?),
     }
+}
+
+/// The container's addresses that VPP routes to, by what the runtime was told.
+#[must_use]
+pub fn hosts(port: &Value, told: &CniResult) -> Vec<IpAddr> {
+    // A record of an interface that nobody could make again has none.
+    decode(port).map(|port| port.routes(told).hosts).unwrap_or_default()
 }
 
 /// Whether VPP has lost an interface.
@@ -45,7 +55,7 @@ pub fn is_lost(api: &Path, port: &Value, told: &CniResult) -> Result<bool, CniEr
     if !session.has_port(&port.owner)? {
         return Ok(true);
     }
-    let differences = session.differences(&port, &port.addresses(told))?;
+    let differences = session.differences(&port, &port.routes(told))?;
     if differences.is_empty() {
         return Ok(false);
     }
@@ -61,7 +71,20 @@ pub fn make_again(api: &Path, port: &Value, told: &CniResult) -> Result<(), CniE
     let port = decode(port)?;
     let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
     make(&mut session, &port)?;
-    Ok(session.address_port(&port, &port.addresses(told))?)
+    Ok(session.route_port(&port, &port.routes(told))?)
+}
+
+/// Has VPP receive from an interface as it should. Says what it had forgotten.
+///
+/// # Errors
+/// When VPP cannot be reached or refuses; when it lacks a worker.
+pub fn put_back(api: &Path, port: &Value) -> Result<Vec<String>, CniError> {
+    let port = decode(port)?;
+    if port.rx_mode.is_none() && port.rx_placement.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut session = Session::exclusive(api, vpp_timeout(&NetConf::default()))?;
+    Ok(session.set_receiving(&port)?)
 }
 
 fn decode(port: &Value) -> Result<PortSpec, CniError> {
@@ -101,6 +124,7 @@ impl Vswitch for Vpp<'_> {
             api: vpp_api(self.conf).to_owned(),
             socket: port.socket_name().into(),
             bridge: port.bridge,
+            trunk: port.trunk.iter().map(|tagged| tagged.bridge).collect(),
             port: serde_json::to_value(port).unwrap_or_default(),
         }
     }
@@ -111,16 +135,16 @@ impl Vswitch for Vpp<'_> {
 
     fn address(&self, plan: &Plan, result: &CniResult) -> Result<(), CniError> {
         let port = PortSpec::of(plan);
-        let addresses = port.addresses(result);
-        if addresses.is_empty() {
+        let routes = port.routes(result);
+        if routes.gateways.is_empty() {
             return Ok(());
         }
-        Ok(self.exclusive()?.address_port(&port, &addresses)?)
+        Ok(self.exclusive()?.route_port(&port, &routes)?)
     }
 
     fn differences(&self, plan: &Plan, told: &CniResult) -> Result<Vec<String>, CniError> {
         let port = PortSpec::of(plan);
-        Ok(self.connect()?.differences(&port, &port.addresses(told))?)
+        Ok(self.connect()?.differences(&port, &port.routes(told))?)
     }
 
     fn collect(&self, network: &str, keep: &[Attachment]) -> Result<(), CniError> {
@@ -134,8 +158,15 @@ impl Vswitch for Vpp<'_> {
 
     fn status(&self) -> Result<(), CniError> {
         let session = self.connect()?;
-        let iftype = self.conf.host.iftype.unwrap_or(IfType::Memif);
-        Ok(session.can_make(iftype, is_abstract(self.conf))?)
+        let host = &self.conf.host;
+        let needs = Needs {
+            iftype: host.iftype.unwrap_or(IfType::Memif),
+            abstract_socket: is_abstract(self.conf),
+            vlans: host.bridge.vlan_id != 0 || !host.bridge.trunk.is_empty(),
+            routed: host.net_type == NetType::Interface,
+            receiving: host.rx_mode.is_some() || !host.rx_placement.is_empty(),
+        };
+        Ok(session.can_make(&needs)?)
     }
 
     /// The record's numbers may be anybody's since VPP was restarted: the path of the socket counts.
@@ -143,7 +174,7 @@ impl Vswitch for Vpp<'_> {
         let dir = container_dir(self.conf, Engine::Vpp, env)?;
         let socket = socket_path(self.conf, Engine::Vpp, IfType::Memif, env)?;
         let owner = Owner::new(&self.conf.name, &env.container_id, &env.if_name);
-        undo(vpp_api(self.conf), &socket, None, &owner, self.conf)?;
+        undo(vpp_api(self.conf), &socket, &[], &[], &owner, self.conf)?;
         remove_file(&socket)?;
         remove_directory(&dir)
     }

@@ -4,6 +4,7 @@ use super::message::{
     ADDRESS_DUMP, INTERFACE_DUMP, SET_ADDRESS, SET_FLAGS, SET_MAC, SET_MTU, SET_TAG,
 };
 use super::retval::INVALID_SW_IF_INDEX;
+use super::route::address_bytes;
 use super::wire::{Fields, Reader};
 use super::{Session, VppError, accept};
 use std::fmt;
@@ -15,6 +16,8 @@ const ALL: u32 = u32::MAX;
 const TAG_LEN: usize = 64;
 /// Flag: switched on.
 const ADMIN_UP: u32 = 1;
+/// Flag: connected.
+const LINK_UP: u32 = 2;
 
 /// An interface that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,28 @@ pub struct Interface {
     pub name: String,
     /// Its mark.
     pub tag: String,
+    /// Its MAC address; zeros where it has none.
+    pub mac: [u8; 6],
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether it is connected.
+    pub linked: bool,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Number of the interface that it is a part of; its own if it is none.
+    pub parent: u32,
+    /// Its number there.
+    pub sub_id: u32,
+    /// What is done to tags: see [`super::vlan`].
+    pub rewrite: u32,
+}
+
+impl Interface {
+    /// Whether it is a part of another interface.
+    #[must_use]
+    pub const fn is_part_of(&self, other: u32) -> bool {
+        self.parent == other && self.sw_if_index != other
+    }
 }
 
 /// An address with its prefix.
@@ -112,12 +133,9 @@ impl Session {
     /// # Errors
     /// See [`Session::call`].
     pub fn add_address(&mut self, sw_if_index: u32, address: Address) -> Result<(), VppError> {
-        let (family, bytes) = match address.ip {
-            IpAddr::V4(ip) => (0, with_zeros(&ip.octets())),
-            IpAddr::V6(ip) => (1, ip.octets()),
-        };
         let start = Fields::new().u32(sw_if_index).bool(true).bool(false);
-        let fields = start.u8(family).bytes(&bytes).u8(address.prefix_len);
+        let start = start.u8(u8::from(address.ip.is_ipv6())).bytes(&address_bytes(address.ip));
+        let fields = start.u8(address.prefix_len);
         self.call(SET_ADDRESS, &fields).map(|_| ())
     }
 
@@ -150,18 +168,26 @@ impl Session {
 
 fn read_interface(fields: &mut Reader<'_>) -> Result<Interface, VppError> {
     let sw_if_index = fields.u32()?;
-    // The interface that it is a part of, and its MAC address.
-    fields.skip(10)?;
-    let up = fields.u32()? & ADMIN_UP != 0;
+    let parent = fields.u32()?;
+    let mac = fields.array()?;
+    let flags = fields.u32()?;
     // Type, duplex, speed, and the link's MTU.
     fields.skip(14)?;
     let mtu = fields.u32()?;
-    // MTUs of protocols, and what sub-interfaces and tags have.
-    fields.skip(61)?;
+    // MTUs of protocols.
+    fields.skip(12)?;
+    let sub_id = fields.u32()?;
+    // Which tags a sub-interface has.
+    fields.skip(9)?;
+    let rewrite = fields.u32()?;
+    // Tags that are put in the place of others, and those of provider bridges.
+    fields.skip(32)?;
     let name = fields.text(64)?;
     // Kind of device.
     fields.skip(64)?;
-    Ok(Interface { sw_if_index, name, tag: fields.text(TAG_LEN)?, up, mtu })
+    let tag = fields.text(TAG_LEN)?;
+    let (up, linked) = (flags & ADMIN_UP != 0, flags & LINK_UP != 0);
+    Ok(Interface { sw_if_index, name, tag, mac, up, linked, mtu, parent, sub_id, rewrite })
 }
 
 fn read_address(fields: &mut Reader<'_>) -> Result<Address, VppError> {
@@ -178,11 +204,6 @@ fn read_address(fields: &mut Reader<'_>) -> Result<Address, VppError> {
         }
     };
     Ok(Address { ip, prefix_len: fields.u8()? })
-}
-
-const fn with_zeros(v4: &[u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = *v4;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 #[cfg(test)]

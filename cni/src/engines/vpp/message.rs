@@ -99,6 +99,22 @@ exchanges! {
     /// Puts an interface on a bridge domain, or takes it away.
     SET_BRIDGE = "sw_interface_set_l2_bridge" &[0xd067_8b13, 0x2e48_3cd0],
         "sw_interface_set_l2_bridge_reply" PLAIN;
+    /// Makes a sub-interface.
+    SUB_CREATE = "create_subif" &[0x790c_a755, 0xcb37_1063], "create_subif_reply" MADE_INTERFACE;
+    /// Removes a sub-interface.
+    SUB_DELETE = "delete_subif" OF_INTERFACE, "delete_subif_reply" PLAIN;
+    /// Has tags changed on the way through an interface.
+    TAG_REWRITE = "l2_interface_vlan_tag_rewrite" &[0x62cc_0bbc],
+        "l2_interface_vlan_tag_rewrite_reply" PLAIN;
+    /// Lists the queues that VPP receives from.
+    RX_DUMP = "sw_interface_rx_placement_dump" OF_INTERFACE,
+        "sw_interface_rx_placement_details" &[0x9e44_a7ce, 0xf6d7_d024];
+    /// Sets how VPP receives from a queue.
+    SET_RX_MODE = "sw_interface_set_rx_mode" &[0xb04d_1cfe, 0x780f_5cee],
+        "sw_interface_set_rx_mode_reply" PLAIN;
+    /// Sets which worker receives from a queue.
+    SET_RX_PLACEMENT = "sw_interface_set_rx_placement" &[0xdb65_f3c9],
+        "sw_interface_set_rx_placement_reply" PLAIN;
     /// Lists the interfaces.
     INTERFACE_DUMP = "sw_interface_dump" &[0xaa61_0c27],
         "sw_interface_details" &[0x6c22_1fc7, 0x17b6_9fa2];
@@ -115,6 +131,29 @@ exchanges! {
     /// Gives an interface an address, or takes it away.
     SET_ADDRESS = "sw_interface_add_del_address" &[0x5463_d73b, 0x5803_d5c4],
         "sw_interface_add_del_address_reply" PLAIN;
+    /// Makes a loopback interface.
+    LOOPBACK_CREATE = "create_loopback" &[0x42bb_5d22], "create_loopback_reply" MADE_INTERFACE;
+    /// Removes a loopback interface.
+    LOOPBACK_DELETE = "delete_loopback" OF_INTERFACE, "delete_loopback_reply" PLAIN;
+    /// Has an interface use the addresses of another one.
+    UNNUMBERED = "sw_interface_set_unnumbered" &[0x154a_6439, 0x938e_f33b],
+        "sw_interface_set_unnumbered_reply" PLAIN;
+    /// Lists the interfaces that use the addresses of others.
+    UNNUMBERED_DUMP = "ip_unnumbered_dump" OF_INTERFACE,
+        "ip_unnumbered_details" &[0xcc59_bd42, 0xaa12_a483];
+    /// Has an interface take IPv6.
+    IP6_ENABLE = "sw_interface_ip6_enable_disable" &[0xae6c_fcfb],
+        "sw_interface_ip6_enable_disable_reply" PLAIN;
+    /// Makes or removes a route.
+    ROUTE = "ip_route_add_del" &[0xb8ec_fe0d, 0xc1ff_832d], "ip_route_add_del_reply" &[0x1992_deab];
+    /// Finds a route.
+    ROUTE_LOOKUP = "ip_route_lookup" &[0x710d_6471, 0xe298_6185],
+        "ip_route_lookup_reply" &[0x5d8f_ebcb, 0xae99_de8e];
+    /// Has ARP answered for hosts.
+    ARP_PROXY = "proxy_arp_add_del" &[0x1823_c3e7, 0x8548_6cbd], "proxy_arp_add_del_reply" PLAIN;
+    /// Has it answered on an interface.
+    ARP_ON_INTERFACE = "proxy_arp_intfc_enable_disable" &[0xae6c_fcfb],
+        "proxy_arp_intfc_enable_disable_reply" PLAIN;
     /// Lists the addresses of an interface.
     ADDRESS_DUMP = "ip_address_dump" &[0x2d03_3de4], "ip_address_details" &[0xee29_b797, 0xb119_9745];
 }

@@ -6,7 +6,7 @@
 //! | [`frame`] | messages on a stream, and a deadline for all of them |
 //! | [`message`] | the messages that we know, and where a VPP has them |
 //! | [`session`] | connecting, asking, dumping, leaving |
-//! | [`memif`], [`vhost`], [`interface`], [`bridge`] | one function for each message |
+//! | [`memif`], [`vhost`], [`interface`], [`bridge`], [`vlan`], [`receive`], [`route`] | one function for each message |
 //! | [`tag`] | how an interface says whose it is |
 //! | [`port`] | interfaces on their bridge domains: made, removed, checked, collected |
 //! | [`lock`] | one plugin at a time |
@@ -41,12 +41,15 @@ pub mod lock;
 pub mod memif;
 pub mod message;
 pub mod port;
+pub mod receive;
+pub mod route;
 pub mod session;
 pub mod tag;
 pub mod vhost;
+pub mod vlan;
 pub mod wire;
 
-pub use engine::{Vpp, is_lost, make_again, undo};
+pub use engine::{Vpp, hosts, is_lost, make_again, put_back, undo};
 pub use port::PortSpec;
 pub use session::Session;
 
@@ -143,6 +146,14 @@ pub enum VppError {
         /// Name of the interface.
         name: String,
     },
+    /// A worker is to receive that VPP does not have.
+    #[error("queue {queue} cannot be received by worker {worker}: VPP has no such worker")]
+    NoWorker {
+        /// Number of the queue.
+        queue: u32,
+        /// Number of the worker, from 0.
+        worker: u32,
+    },
     /// VPP lost what it had just made.
     #[error("{what} vanished")]
     Vanished {
@@ -156,9 +167,12 @@ pub enum VppError {
 pub mod retval {
     pub const INVALID_SW_IF_INDEX: i32 = -2;
     pub const NO_SUCH_ENTRY: i32 = -6;
+    pub const UNIMPLEMENTED: i32 = -9;
     pub const INVALID_INTERFACE: i32 = -71;
     pub const INVALID_ARGUMENT: i32 = -73;
     pub const UNEXPECTED_INTF_STATE: i32 = -74;
+    pub const VALUE_EXISTS: i32 = -81;
+    pub const INVALID_SUB_SW_IF_INDEX: i32 = -98;
     pub const ENTRY_ALREADY_EXISTS: i32 = -116;
     pub const BD_ALREADY_EXISTS: i32 = -119;
     pub const BD_IN_USE: i32 = -120;
@@ -171,10 +185,12 @@ const fn meaning(number: i32) -> &'static str {
         -7 => "invalid value",
         -9 => "not implemented for it",
         -20..=-11 => "system call failed",
+        -56 => "VLAN is there already",
         -60 => "no such address",
         -68 => "interface, or the socket's other role, is there already",
         -71 => "wrong kind of interface",
         -73 => "invalid argument",
+        -72 => "wrong number of VLAN tags",
         -74 => "in use",
         -79 => "a vhost-user interface has this socket already",
         -81 => "value is there already",

@@ -10,7 +10,7 @@
 
 use super::frame::Frames;
 use super::lock::Lock;
-use super::message::{CONTROL_PING, Exchange, SHOW_VERSION, SOCKCLNT_DELETE, Table};
+use super::message::{CONTROL_PING, Exchange, RX_DUMP, SHOW_VERSION, SOCKCLNT_DELETE, Table};
 use super::message::{SOCKCLNT_CREATE, SOCKCLNT_CREATE_REPLY};
 use super::wire::{Fields, Reader};
 use super::{VppError, message};
@@ -151,17 +151,18 @@ impl Session {
         let request = self.request(exchange.request, context, fields)?;
         let ping = self.request(CONTROL_PING.request, context, &Fields::new())?;
         self.send(exchange.request.name, &[&request, &ping])?;
+        // This one answer has the index of a client before its context, as requests do.
+        let start = if exchange == RX_DUMP { 4 } else { 0 };
         let mut answers = Vec::new();
         let mut len = 0;
         loop {
             let bytes = self.receive()?;
             len += bytes.len();
-            match header(&bytes) {
-                Some(of) if of == (end, context) => return Ok(answers),
-                Some(of) if of == (details, context) => {
-                    answers.push(Answer { bytes, message: exchange.reply.name, from: 6 });
-                }
-                _ => {}
+            if header(&bytes) == Some((end, context)) {
+                return Ok(answers);
+            }
+            if header_after(&bytes, start) == Some((details, context)) {
+                answers.push(Answer { bytes, message: exchange.reply.name, from: start + 6 });
             }
             if answers.len() > ANSWERS_MAX || len > ANSWER_BYTES_MAX {
                 let what = format!("endless {}", exchange.reply.name);
@@ -267,8 +268,15 @@ fn introduce(frames: &mut Frames) -> Result<(u32, Table), VppError> {
 
 /// Number and context of an answer.
 fn header(message: &[u8]) -> Option<(u16, u32)> {
+    header_after(message, 0)
+}
+
+/// The same for an answer with `gap` bytes between them.
+fn header_after(message: &[u8], gap: usize) -> Option<(u16, u32)> {
     let mut fields = Reader::new("", message);
-    Some((fields.u16().ok()?, fields.u32().ok()?))
+    let number = fields.u16().ok()?;
+    fields.skip(gap).ok()?;
+    Some((number, fields.u32().ok()?))
 }
 
 /// Year and month of a release.

@@ -23,13 +23,36 @@ pub fn start_of(network: &str) -> String {
     format!("{START}:{}:", digest(&[network]))
 }
 
-/// 48 bits of FNV-1a: the same in every release. Names come from the runtime, not from containers.
+/// The tag of the loopback interface that has the gateways of a network.
+#[must_use]
+pub fn gateway_tag(network: &str) -> String {
+    format!("{}gateways", start_of(network))
+}
+
+/// Whether a tag is that of such an interface.
+#[must_use]
+pub fn is_gateway_tag(tag: &str) -> bool {
+    tag.starts_with(START) && tag.ends_with(":gateways")
+}
+
+/// The MAC address of that interface, by which it is known: a local one.
+#[must_use]
+pub fn gateway_mac(network: &str) -> [u8; 6] {
+    let [.., a, b, c, d, e] = hash(&[network]).to_be_bytes();
+    [2, a, b, c, d, e]
+}
+
 fn digest(parts: &[&str]) -> String {
+    format!("{:012x}", hash(parts))
+}
+
+/// 48 bits of FNV-1a: the same in every release. Names come from the runtime, not from containers.
+fn hash(parts: &[&str]) -> u64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    format!("{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+    (hash ^ (hash >> 48)) & 0xffff_ffff_ffff
 }
 
 #[cfg(test)]
@@ -66,5 +89,7 @@ mod tests {
         let tag = tag_of(&Owner::new("net", "0123456789abcdef", "net1"));
         assert_eq!(tag, "ringport:18baa0317bf7:13ee52fa535a:0123456789ab-net1");
         assert!(tag.starts_with(&start_of("net")));
+        assert_eq!(gateway_tag("net"), "ringport:18baa0317bf7:gateways");
+        assert_eq!(gateway_mac("net"), [2, 0xba, 0xa0, 0x31, 0x7b, 0xf7]);
     }
 }

@@ -106,7 +106,11 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], VppError> {
+    /// As many bytes as there is room for.
+    ///
+    /// # Errors
+    /// See [`Self::bytes`].
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], VppError> {
         let mut array = [0; N];
         array.copy_from_slice(self.bytes(N)?);
         Ok(array)

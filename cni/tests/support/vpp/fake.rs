@@ -4,7 +4,7 @@
 use super::super::until;
 use super::table::Table;
 use super::wire::{Body, framed, read, text_at, u16_at, u32_at, write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,16 @@ pub(crate) struct World {
     sockets: BTreeMap<u32, String>,
     interfaces: BTreeMap<u32, Interface>,
     bridges: BTreeMap<u32, Bridge>,
+    /// Whose addresses interfaces use.
+    borrowed: BTreeMap<u32, u32>,
+    /// Prefixes, and the interface by which each is reached.
+    pub(crate) routes: BTreeMap<Vec<u8>, u32>,
+    /// Hosts that ARP is answered for, and interfaces on which.
+    pub(crate) arp_hosts: BTreeSet<Vec<u8>>,
+    arp_interfaces: BTreeSet<u32>,
+    ip6: BTreeSet<u32>,
+    /// How many threads besides the main one receive.
+    pub(crate) workers: u32,
     /// What to do when a message of this name comes.
     pub(crate) fault: Option<(String, Fault)>,
     /// All requests, with their names.
@@ -65,13 +75,28 @@ struct Interface {
     mac: [u8; 6],
     mtu: u32,
     addresses: Vec<Vec<u8>>,
+    linked: bool,
+    rewrite: u32,
+    queues: Vec<Queue>,
 }
+
+/// A queue that is received from.
+#[derive(Debug, Clone, Copy)]
+struct Queue {
+    thread: u32,
+    mode: u32,
+}
+
+/// As VPP has them when an interface connects.
+const NEW_QUEUE: Queue = Queue { thread: 0, mode: 1 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Local,
     Memif { id: u32, socket: u32, role: u32, mode: u32, zero_copy: bool },
     Vhost { device: u32, server: bool, file: String },
+    Sub { parent: u32, id: u32, flags: u32, vlan: u16 },
+    Loopback,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +128,14 @@ impl FakeVpp {
     pub(crate) fn stop(&self) {
         self.world.lock().unwrap().ending = true;
         until("nobody listens", || UnixStream::connect(&self.api).is_err());
+    }
+
+    /// Connects all interfaces, or connects them anew, with this many queues.
+    pub(crate) fn connect(&self, queues: usize) {
+        for interface in self.world.lock().unwrap().interfaces.values_mut() {
+            interface.linked = true;
+            interface.queues = vec![NEW_QUEUE; queues];
+        }
     }
 
     /// Forgets everything, as a restart does.
@@ -197,6 +230,9 @@ impl World {
             mac: [0; 6],
             mtu: 0,
             addresses: Vec::new(),
+            linked: false,
+            rewrite: 0,
+            queues: Vec::new(),
         };
         Self {
             table,
@@ -205,6 +241,12 @@ impl World {
             sockets: BTreeMap::from([(0, "/run/vpp/memif.sock".to_owned())]),
             interfaces: BTreeMap::from([(0, local)]),
             bridges: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            arp_hosts: BTreeSet::new(),
+            arp_interfaces: BTreeSet::new(),
+            ip6: BTreeSet::new(),
+            workers: 0,
             fault: None,
             log: Vec::new(),
             ending: false,
@@ -229,6 +271,9 @@ impl World {
             "sw_interface_dump" => self.interface_details(body),
             "bridge_domain_dump" => self.bridge_details(body),
             "ip_address_dump" => self.address_details(body),
+            "sw_interface_rx_placement_dump" => self.queue_details(body),
+            "ip_unnumbered_dump" => self.borrower_details(body),
+            "ip_route_lookup" => vec![self.find_route(body)],
             "show_version" => {
                 let reply = self.details("show_version_reply", body, 362);
                 let reply = reply.text(10, "vpe").text(42, &self.table.version.clone());
@@ -272,9 +317,24 @@ impl World {
                 }
             }
             "sw_interface_set_mtu" => self.with(u32_at(body, 10), |it| it.mtu = u32_at(body, 14)),
-            "sw_interface_set_flags" => {
-                self.with(u32_at(body, 10), |it| it.up = u32_at(body, 14) & 1 == 1)
+            "sw_interface_set_flags" => self.set_flags(body).map(|()| None),
+            "create_subif" => self.create_sub(body).map(Some),
+            "delete_subif" => self.delete_sub(u32_at(body, 10)).map(|()| None),
+            "l2_interface_vlan_tag_rewrite" => {
+                self.with(u32_at(body, 10), |it| it.rewrite = u32_at(body, 14))
             }
+            "sw_interface_set_rx_mode" => self.set_rx_mode(body).map(|()| None),
+            "sw_interface_set_rx_placement" => self.set_rx_placement(body).map(|()| None),
+            "create_loopback" => Ok(Some(self.create_loopback(body))),
+            "delete_loopback" => self.delete_loopback(u32_at(body, 10)).map(|()| None),
+            "sw_interface_set_unnumbered" => self.set_borrower(body).map(|()| None),
+            "sw_interface_ip6_enable_disable" => self.set_ip6(body).map(|()| None),
+            "ip_route_add_del" => {
+                self.set_route(body);
+                Ok(None)
+            }
+            "proxy_arp_add_del" => self.set_arp_host(body).map(|()| None),
+            "proxy_arp_intfc_enable_disable" => self.set_arp_interface(body).map(|()| None),
             "sw_interface_set_mac_address" => {
                 self.with(u32_at(body, 10), |it| it.mac.copy_from_slice(&body[14..20]))
             }
@@ -307,6 +367,191 @@ impl World {
         Ok(None)
     }
 
+    /// A sub-interface is up only where its interface is.
+    fn set_flags(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, up) = (u32_at(body, 10), u32_at(body, 14) & 1 == 1);
+        if let Some(Kind::Sub { parent, .. }) = self.interfaces.get(&index).map(|it| &it.kind)
+            && up
+            && !self.interfaces[parent].up
+        {
+            return Err(-1);
+        }
+        self.interfaces.get_mut(&index).ok_or(-2)?.up = up;
+        Ok(())
+    }
+
+    fn create_sub(&mut self, body: &[u8]) -> Result<u32, i32> {
+        let (parent, id) = (u32_at(body, 10), u32_at(body, 14));
+        let name = format!("{}.{id}", self.interfaces.get(&parent).ok_or(-2)?.name);
+        if self.interfaces.values().any(|it| it.name == name) {
+            return Err(-56);
+        }
+        let kind = Kind::Sub { parent, id, flags: u32_at(body, 18), vlan: u16_at(body, 22) };
+        Ok(self.add_interface(name, kind, String::new(), 0))
+    }
+
+    fn delete_sub(&mut self, index: u32) -> Result<(), i32> {
+        match self.interfaces.get(&index).ok_or(-2)?.kind {
+            Kind::Sub { .. } => {
+                self.forget(index);
+                Ok(())
+            }
+            _ => Err(-98),
+        }
+    }
+
+    /// Removes an interface, and what is a part of it.
+    fn forget(&mut self, index: u32) {
+        let part = |it: &Interface| matches!(it.kind, Kind::Sub { parent, .. } if parent == index);
+        self.interfaces.retain(|number, it| *number != index && !part(it));
+        let interfaces = &self.interfaces;
+        self.borrowed.retain(|it, from| interfaces.contains_key(it) && *from != index);
+        self.ip6.remove(&index);
+        for bridge in self.bridges.values_mut() {
+            bridge.members.retain(|member| interfaces.contains_key(member));
+        }
+    }
+
+    /// Without a connection there is nobody who could say that packets are there.
+    fn set_rx_mode(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, queue, mode) = (u32_at(body, 10), u32_at(body, 15), u32_at(body, 19));
+        let interface = self.interfaces.get_mut(&index).ok_or(-2)?;
+        let queue = interface.queues.get_mut(queue as usize).ok_or(-9)?;
+        if mode != 1 && !interface.linked {
+            return Err(-9);
+        }
+        queue.mode = mode;
+        Ok(())
+    }
+
+    fn set_rx_placement(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, queue, worker) = (u32_at(body, 10), u32_at(body, 14), u32_at(body, 18));
+        let workers = self.workers;
+        let interface = self.interfaces.get_mut(&index).ok_or(-2)?;
+        let queue = interface.queues.get_mut(queue as usize).ok_or(-9)?;
+        // Without workers the main thread is the first one.
+        if worker >= workers.max(1) {
+            return Err(-9);
+        }
+        queue.thread = if workers == 0 { 0 } else { worker + 1 };
+        Ok(())
+    }
+
+    fn queue_details(&self, request: &[u8]) -> Vec<Vec<u8>> {
+        let index = u32_at(request, 10);
+        let queues = self.interfaces.get(&index).into_iter().flat_map(|it| &it.queues);
+        let details = |(number, queue): (usize, &Queue)| {
+            let body = Body::new(26).u16(0, self.table.number("sw_interface_rx_placement_details"));
+            let body = body.put(6, &request[6..10]).u32(10, index);
+            body.u32(14, u32::try_from(number).unwrap()).u32(18, queue.thread).u32(22, queue.mode).0
+        };
+        queues.enumerate().map(details).collect()
+    }
+
+    fn create_loopback(&mut self, body: &[u8]) -> u32 {
+        let index = self.add_interface("loop0".to_owned(), Kind::Loopback, String::new(), 9000);
+        let used = |it: &Interface, name: &str| it.name == name;
+        let free = (0..).map(|number| format!("loop{number}"));
+        let mut free = free.filter(|name| {
+            !self.interfaces.iter().any(|(other, it)| *other != index && used(it, name))
+        });
+        let name = free.next().unwrap();
+        let interface = self.interfaces.get_mut(&index).unwrap();
+        interface.name = name;
+        interface.linked = true;
+        interface.mac.copy_from_slice(&body[10..16]);
+        index
+    }
+
+    fn delete_loopback(&mut self, index: u32) -> Result<(), i32> {
+        match self.interfaces.get(&index).map(|it| &it.kind) {
+            Some(Kind::Loopback) => {
+                self.forget(index);
+                Ok(())
+            }
+            _ => Err(-2),
+        }
+    }
+
+    fn set_borrower(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (from, index) = (u32_at(body, 10), u32_at(body, 14));
+        if !self.interfaces.contains_key(&from) {
+            return Err(-10);
+        }
+        if body[18] == 1 {
+            self.borrowed.insert(index, from);
+        } else {
+            self.borrowed.remove(&index);
+        }
+        Ok(())
+    }
+
+    fn borrower_details(&self, request: &[u8]) -> Vec<Vec<u8>> {
+        let index = u32_at(request, 10);
+        let asked = self.borrowed.iter().filter(|(it, _)| index == u32::MAX || **it == index);
+        let details = |(index, from): (&u32, &u32)| {
+            self.details("ip_unnumbered_details", request, 14).u32(6, *index).u32(10, *from).0
+        };
+        asked.map(details).collect()
+    }
+
+    fn set_ip6(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, on) = (u32_at(body, 10), body[14] == 1);
+        if !self.interfaces.contains_key(&index) {
+            return Err(-2);
+        }
+        if on && !self.ip6.insert(index) {
+            return Err(-81);
+        }
+        if !on {
+            self.ip6.remove(&index);
+        }
+        Ok(())
+    }
+
+    /// Of one path, by an interface; removing what is absent is fine.
+    fn set_route(&mut self, body: &[u8]) {
+        let prefix = body[20..38].to_vec();
+        if body[10] == 1 {
+            self.routes.insert(prefix, u32_at(body, 39));
+        } else {
+            self.routes.remove(&prefix);
+        }
+    }
+
+    fn find_route(&self, request: &[u8]) -> Vec<u8> {
+        let prefix = &request[15..33];
+        let reply = "ip_route_lookup_reply";
+        let Some(index) = self.routes.get(prefix) else {
+            return self.details(reply, request, 37).put(6, &i32::to_be_bytes(-6)).0;
+        };
+        let body = self.details(reply, request, 37 + 167).put(18, prefix).u8(36, 1);
+        let body = body.u32(37, *index).u8(49, 1).u32(59, u32::from(prefix[0]));
+        body.put(63, &prefix[1..17]).0
+    }
+
+    fn set_arp_host(&mut self, body: &[u8]) -> Result<(), i32> {
+        let range = body[15..23].to_vec();
+        if body[10] == 1 {
+            self.arp_hosts.insert(range);
+            return Ok(());
+        }
+        if self.arp_hosts.remove(&range) { Ok(()) } else { Err(-6) }
+    }
+
+    fn set_arp_interface(&mut self, body: &[u8]) -> Result<(), i32> {
+        let (index, on) = (u32_at(body, 10), body[14] == 1);
+        if !self.interfaces.contains_key(&index) {
+            return Err(-2);
+        }
+        if on {
+            self.arp_interfaces.insert(index);
+        } else {
+            self.arp_interfaces.remove(&index);
+        }
+        Ok(())
+    }
+
     fn set_address(&mut self, body: &[u8]) -> Result<(), i32> {
         let (index, address) = (u32_at(body, 10), &body[16..34]);
         // A prefix is on one interface only.
@@ -320,6 +565,9 @@ impl World {
             return Err(-105);
         }
         let interface = self.interfaces.get_mut(&index).ok_or(-2)?;
+        if add && interface.addresses.iter().any(|it| it == address) {
+            return Err(if address[0] == 0 { -105 } else { -127 });
+        }
         if add {
             interface.addresses.push(address.to_vec());
         } else {
@@ -397,7 +645,22 @@ impl World {
     fn add_interface(&mut self, name: String, kind: Kind, tag: String, mtu: u32) -> u32 {
         let index = (0..).find(|index| !self.interfaces.contains_key(index)).unwrap();
         let mac = [2, 0xfe, 0, 0, 0, u8::try_from(index).unwrap_or(255)];
-        let interface = Interface { name, kind, tag, up: false, mac, mtu, addresses: Vec::new() };
+        let queues = match kind {
+            Kind::Vhost { .. } => vec![NEW_QUEUE],
+            _ => Vec::new(),
+        };
+        let interface = Interface {
+            name,
+            kind,
+            tag,
+            up: false,
+            mac,
+            mtu,
+            addresses: Vec::new(),
+            linked: false,
+            rewrite: 0,
+            queues,
+        };
         self.interfaces.insert(index, interface);
         index
     }
@@ -414,8 +677,7 @@ impl World {
             }
             _ => return Err(-2),
         }
-        self.interfaces.remove(&index);
-        self.bridges.values_mut().for_each(|it| it.members.retain(|member| *member != index));
+        self.forget(index);
         Ok(())
     }
 
@@ -444,6 +706,9 @@ impl World {
         }
         for bridge in self.bridges.values_mut() {
             bridge.members.retain(|member| *member != index);
+        }
+        if let Some(interface) = self.interfaces.get_mut(&index).filter(|_| !on) {
+            interface.rewrite = 0;
         }
         if on {
             // One that is absent is made, and forwards nothing.
@@ -496,10 +761,19 @@ impl World {
                 Kind::Memif { mode: 1, .. } => ([0; 6], 0, "memif"),
                 Kind::Memif { .. } => (it.mac, 9000, "memif"),
                 Kind::Vhost { .. } => (it.mac, 9000, "vhost-user"),
+                Kind::Loopback => (it.mac, 9000, "Loopback"),
+                // That of a memif: others' have not been seen.
+                Kind::Sub { .. } => ([0; 6], 9000, "memif"),
             };
-            let body = self.details("sw_interface_details", request, 295);
-            let body = body.u32(6, *index).u32(10, *index).put(14, &mac);
-            let body = body.u32(20, u32::from(it.up)).u16(36, link_mtu).u32(38, it.mtu);
+            let mut body = self.details("sw_interface_details", request, 295).u32(10, *index);
+            if let Kind::Sub { parent, id, flags, vlan } = it.kind {
+                let one_tag = u8::from(flags & 2 != 0);
+                body = body.u32(10, parent).u32(24, 1).u32(54, id).u8(58, one_tag).u16(59, vlan);
+                body = body.u32(63, flags).u32(67, it.rewrite);
+            }
+            let flags = u32::from(it.up) | u32::from(it.linked) << 1;
+            let body = body.u32(6, *index).put(14, &mac).u32(20, flags);
+            let body = body.u16(36, link_mtu).u32(38, it.mtu);
             body.text(103, &it.name).text(167, device).text(231, &it.tag).0
         };
         self.interfaces.iter().map(details).collect()

@@ -135,8 +135,38 @@ impl Lab {
         all
     }
 
+    /// Number of the interface that has the gateways of a network.
+    pub(crate) fn loopback(&self) -> Option<u32> {
+        let found = self.interfaces().into_iter().find(|it| it.name.starts_with("loop"));
+        found.map(|it| it.sw_if_index)
+    }
+
+    /// The gateways that VPP has.
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        let all = self.loopback().map(|it| self.session().addresses(it).unwrap());
+        all.unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
     pub(crate) fn bridges(&self) -> Vec<BridgeDomain> {
         self.session().bridges().unwrap()
+    }
+
+    /// Routes to containers, and hosts that ARP is answered for.
+    fn routes(&self) -> Vec<String> {
+        match &self.vpp {
+            Vpp::Fake(fake) => {
+                let world = fake.world.lock().unwrap();
+                let hosts = world.arp_hosts.iter().map(|it| format!("ARP {it:?}"));
+                world.routes.iter().map(|it| format!("{it:?}")).chain(hosts).collect()
+            }
+            Vpp::Real(real) => {
+                let shown =
+                    ["show ip fib", "show ip6 fib", "show arp proxy"].map(|it| real.show(it));
+                let lines = shown.iter().flat_map(|text| text.lines().map(str::trim));
+                let ours = lines.filter(|it| it.contains("10.9.0.") || it.contains("fd09:"));
+                ours.map(str::to_owned).collect()
+            }
+        }
     }
 
     /// Nothing is left of any attachment, on VPP or in files.
@@ -146,6 +176,7 @@ impl Lab {
         assert_eq!(self.bridges(), []);
         let sockets = self.session().memif_sockets().unwrap();
         assert_eq!(sockets.len(), 1, "{sockets:?}");
+        assert_eq!(self.routes(), Vec::<String>::new());
         assert_eq!(runtime.leftovers(), Vec::<PathBuf>::new());
     }
 }

@@ -6,7 +6,6 @@ use crate::support::call::{Answer, PLUGINS, Running, Runtime, userspace};
 use crate::support::{DEADLINE, until};
 use ringport_bench::peers::skip;
 use ringport_cni::conf::Secret;
-use ringport_cni::engines::vpp::interface::Address;
 use ringport_cni::engines::vpp::memif::{MemifMode, NewMemif};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -190,44 +189,182 @@ pub(crate) fn vhost_user_of_both_modes_comes_and_goes(lab: &mut Lab) {
     }
 }
 
+/// A network of memifs that VPP routes to.
+fn routed(lab: &Lab, container: &str) -> Runtime {
+    let mut runtime = lab.memif().with_host_local();
+    runtime.conf["host"]["netType"] = json!("interface");
+    runtime.container = container.to_owned();
+    runtime
+}
+
 pub(crate) fn vpp_has_the_gateways_of_routed_containers(lab: &mut Lab) {
     if !has_host_local("vpp_has_the_gateways_of_routed_containers") {
         return;
     }
-    let mut runtime = lab.memif().with_host_local();
-    runtime.conf["host"]["netType"] = json!("interface");
+    let runtime = routed(lab, "0123456789abcdef");
     let result = runtime.call("ADD").ok().json();
-    let interface = lab.interfaces()[0].sw_if_index;
-    let addresses = lab.session().addresses(interface).unwrap();
-    let wanted: Vec<Address> =
-        ["10.9.0.1/24", "fd09::1/64"].iter().map(|text| text.parse().unwrap()).collect();
-    assert_eq!(addresses, wanted);
+    assert_eq!(lab.gateways(), ["10.9.0.1/24", "fd09::1/64"]);
     check(&runtime, &result).ok();
-    lab.session().remove_addresses(interface).unwrap();
+    lab.session().remove_addresses(lab.loopback().unwrap()).unwrap();
+    lab.session().remove_host_route("10.9.0.2".parse().unwrap(), 1).unwrap();
     let answer = check(&runtime, &result);
     assert_eq!(answer.code(), 102);
-    assert!(answer.stdout.contains("address 10.9.0.1/24 is not there"), "{answer:?}");
+    for part in ["gateway 10.9.0.1/24 is not there", "the route to 10.9.0.2 is not there"] {
+        assert!(answer.stdout.contains(part), "{answer:?}");
+    }
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);
 }
 
-/// VPP takes a prefix on one interface only.
-pub(crate) fn second_container_of_a_routed_subnet_is_refused_and_leaves_nothing(lab: &mut Lab) {
-    if !has_host_local("second_container_of_a_routed_subnet_is_refused_and_leaves_nothing") {
+pub(crate) fn containers_of_a_routed_subnet_have_a_route_each_and_share_the_gateways(
+    lab: &mut Lab,
+) {
+    if !has_host_local("containers_of_a_routed_subnet_have_a_route_each_and_share_the_gateways") {
         return;
     }
-    let mut runtime = lab.memif().with_host_local();
-    runtime.conf["host"]["netType"] = json!("interface");
+    let runtimes = ["one", "two", "three"].map(|name| routed(lab, name));
+    let results = runtimes.each_ref().map(|runtime| runtime.call("ADD").ok().json());
+    let gateways = lab.loopback();
+    assert_eq!(lab.interfaces().len(), 4);
+    let mut reached = Vec::new();
+    for (runtime, result) in runtimes.iter().zip(&results) {
+        check(runtime, result).ok();
+        for ip in result["ips"].as_array().unwrap() {
+            let host = ip["address"].as_str().unwrap().split('/').next().unwrap();
+            reached.push(lab.session().host_route(host.parse().unwrap()).unwrap().unwrap());
+        }
+    }
+    reached.dedup();
+    assert_eq!(reached.len(), 3, "{reached:?}");
+    runtimes[0].call("DEL").ok();
+    assert_eq!(lab.loopback(), gateways);
+    for number in [1, 2] {
+        check(&runtimes[number], &results[number]).ok();
+        runtimes[number].call("DEL").ok();
+    }
+    lab.nothing_left(&runtimes[0]);
+}
+
+/// VPP takes a prefix on one interface only, and each network has one of its own.
+pub(crate) fn second_network_of_a_routed_subnet_is_refused_and_leaves_nothing(lab: &mut Lab) {
+    if !has_host_local("second_network_of_a_routed_subnet_is_refused_and_leaves_nothing") {
+        return;
+    }
+    let (runtime, mut second) = (routed(lab, "first"), routed(lab, "second"));
     runtime.call("ADD").ok();
-    let mut second = lab.memif().with_host_local();
-    second.conf = runtime.conf.clone();
-    second.container = "second".to_owned();
+    let before = lab.interfaces();
+    second.conf["name"] = json!("other");
     let answer = second.call("ADD");
     assert_eq!(answer.code(), 100);
     assert!(answer.stdout.contains("sw_interface_add_del_address: -105"), "{answer:?}");
-    assert_eq!(lab.interfaces().len(), 1);
+    assert_eq!(lab.interfaces(), before);
     runtime.call("DEL").ok();
     lab.nothing_left(&runtime);
+}
+
+/// A route that leads to somebody else by now is not the container's.
+pub(crate) fn route_of_somebody_else_to_the_address_of_a_container_stays(lab: &mut Lab) {
+    if !has_host_local("route_of_somebody_else_to_the_address_of_a_container_stays") {
+        return;
+    }
+    let (one, two) = (routed(lab, "one"), routed(lab, "two"));
+    let result = one.call("ADD").ok().json();
+    let mut session = lab.session();
+    two.call("ADD").ok();
+    let others = lab.interfaces().into_iter().find(|it| it.tag.ends_with("two-net1")).unwrap();
+    let host = "10.9.0.2".parse().unwrap();
+    session.add_host_route(host, others.sw_if_index).unwrap();
+    assert_eq!(check(&one, &result).code(), 102);
+    one.call("DEL").ok();
+    assert_eq!(session.host_route(host).unwrap(), Some(others.sw_if_index));
+    session.remove_host_route(host, others.sw_if_index).unwrap();
+    session.set_arp_proxy([10, 9, 0, 2].into(), false).unwrap();
+    two.call("DEL").ok();
+    lab.nothing_left(&one);
+}
+
+/// VLAN 7 and 8 of bridge 3 are bridge domains 4096 * 3 + 7 and 4096 * 3 + 8.
+const VLAN_7: u32 = 12_295;
+const VLAN_8: u32 = 12_296;
+
+/// A network of memifs on bridge 3.
+fn with_vlans(lab: &Lab, vlan: u16, trunk: &[u16]) -> Runtime {
+    let mut runtime = lab.memif();
+    runtime.conf["host"]["bridge"] = json!({"bridgeId": 3, "vlanId": vlan, "trunk": trunk});
+    runtime
+}
+
+/// Numbers of bridge domains, and the names of the interfaces on each without the parent's.
+fn members(lab: &Lab) -> Vec<(u32, Vec<String>)> {
+    let interfaces = lab.interfaces();
+    let name = |index: &u32| {
+        let name = &interfaces.iter().find(|it| it.sw_if_index == *index).unwrap().name;
+        name.split_once('.').map_or_else(String::new, |(_, id)| id.to_owned())
+    };
+    let mut found: Vec<_> = lab.bridges();
+    found.sort_by_key(|bridge| bridge.id);
+    found.iter().map(|it| (it.id, it.members.iter().map(name).collect())).collect()
+}
+
+pub(crate) fn access_vlan_is_a_bridge_domain_of_its_own_without_tags(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 7, &[]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()])]);
+    let rest = lab.interfaces().into_iter().find(|it| it.sub_id == 4095).unwrap();
+    assert!(!rest.up, "{rest:?}");
+    check(&runtime, &result).ok();
+    lab.session().set_up(rest.sw_if_index).unwrap();
+    let answer = check(&runtime, &result);
+    assert!(answer.stdout.contains("tagged packets of other VLANs are not dropped"), "{answer:?}");
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn trunk_has_a_sub_interface_on_the_bridge_domain_of_each_vlan(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 0, &[8, 7, 8]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec!["7".into()]), (VLAN_8, vec!["8".into()])]);
+    assert!(lab.interfaces().iter().all(|it| it.up));
+    check(&runtime, &result).ok();
+
+    let sub = lab.interfaces().into_iter().find(|it| it.sub_id == 7).unwrap();
+    lab.session().leave_bridge(sub.sw_if_index, VLAN_7).unwrap();
+    let answer = check(&runtime, &result);
+    assert_eq!(answer.code(), 102);
+    for part in ["VLAN 7's tag is not taken off", "VLAN 7's bridge domain is none, not 12295"] {
+        assert!(answer.stdout.contains(part), "{answer:?}");
+    }
+    lab.session().delete_sub(sub.sw_if_index).unwrap();
+    let answer = check(&runtime, &result);
+    assert!(answer.stdout.contains("VLAN 7's sub-interface is not there"), "{answer:?}");
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn trunk_with_a_vlan_of_its_own_has_that_one_untagged(lab: &mut Lab) {
+    let runtime = with_vlans(lab, 7, &[7, 8]);
+    let result = runtime.call("ADD").ok().json();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()]), (VLAN_8, vec!["8".into()])]);
+    check(&runtime, &result).ok();
+    runtime.call("DEL").ok();
+    lab.nothing_left(&runtime);
+}
+
+pub(crate) fn bridge_domain_of_a_vlan_goes_with_its_last_interface(lab: &mut Lab) {
+    // As an operator does for an uplink: it stays whoever comes and goes.
+    lab.session().add_bridge(VLAN_8, "uplink").unwrap();
+    let (mut one, mut two) = (with_vlans(lab, 7, &[]), with_vlans(lab, 0, &[7, 8]));
+    (one.container, two.container) = ("one".to_owned(), "two".to_owned());
+    one.call("ADD").ok();
+    two.call("ADD").ok();
+    two.call("DEL").ok();
+    assert_eq!(members(lab), [(VLAN_7, vec![String::new()]), (VLAN_8, vec![])]);
+    two.call("ADD").ok();
+    // As if the records had been lost.
+    std::fs::remove_dir_all(lab.path().join("data/records")).unwrap();
+    gc(&one, &json!([])).ok();
+    assert_eq!(members(lab), [(VLAN_8, vec![])]);
+    assert_eq!(lab.interfaces(), []);
 }
 
 pub(crate) fn failed_ipam_leaves_nothing(lab: &mut Lab) {
@@ -387,11 +524,10 @@ pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab)
     if !has_host_local("reconcile_makes_again_what_a_restarted_vpp_has_lost") {
         return;
     }
-    let (mut routed, mut bridged, mut gone) = (lab.memif(), lab.memif(), lab.vhost("server"));
-    routed.conf["host"]["netType"] = json!("interface");
-    routed = routed.with_host_local();
+    let (mut routed, mut bridged, mut gone) = (routed(lab, ""), lab.memif(), lab.vhost("server"));
     bridged.conf["host"]["mtu"] = json!(1400);
     bridged.conf["host"]["socket"] = json!({"mode": "0660"});
+    bridged.conf["host"]["bridge"]["trunk"] = json!([7, 8]);
     let mut results = Vec::new();
     for (name, runtime) in [("routed", &mut routed), ("bridged", &mut bridged), ("gone", &mut gone)]
     {
@@ -408,7 +544,8 @@ pub(crate) fn reconcile_makes_again_what_a_restarted_vpp_has_lost(lab: &mut Lab)
     check(&bridged, &results[1]).ok();
     let socket = bridged.dir().join("memif-bridged-net1.sock");
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o660);
-    assert_eq!(lab.interfaces().len(), 2);
+    // Both, and the one with the gateways.
+    assert_eq!(lab.interfaces().iter().filter(|it| it.sub_id == 0).count(), 3);
     routed.call("DEL").ok();
     bridged.call("DEL").ok();
     lab.nothing_left(&routed);
@@ -500,10 +637,25 @@ pub(crate) fn many_containers_at_once_leave_nothing(lab: &mut Lab) {
     lab.nothing_left(&runtime);
 }
 
+/// Kinds of interfaces that are made in different ways.
+fn kinds() -> Vec<&'static str> {
+    let routed = has_host_local("routed interfaces").then_some("routed");
+    ["memif", "trunk", "vhost"].into_iter().chain(routed).collect()
+}
+
+fn of_kind(lab: &Lab, kind: &str) -> Runtime {
+    match kind {
+        "trunk" => with_vlans(lab, 7, &[8, 9]),
+        "vhost" => lab.vhost("server"),
+        "routed" => routed(lab, "0123456789abcdef"),
+        _ => lab.memif(),
+    }
+}
+
 pub(crate) fn add_killed_at_any_request_is_collected_by_del_and_by_gc(lab: &mut Lab) {
-    for kind in ["memif", "vhost"] {
+    for kind in kinds() {
         for at in [At::Before, At::After] {
-            let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
+            let runtime = of_kind(lab, kind);
             let stops = each_stop(
                 lab,
                 at,
@@ -526,9 +678,9 @@ pub(crate) fn add_killed_at_any_request_is_collected_by_del_and_by_gc(lab: &mut 
 }
 
 pub(crate) fn del_killed_at_any_request_is_finished_by_the_next_one(lab: &mut Lab) {
-    for kind in ["memif", "vhost"] {
+    for kind in kinds() {
         for at in [At::Before, At::After] {
-            let runtime = if kind == "memif" { lab.memif() } else { lab.vhost("server") };
+            let runtime = of_kind(lab, kind);
             runtime.call("ADD").ok();
             let stops = each_stop(
                 lab,
@@ -551,8 +703,7 @@ pub(crate) fn add_and_del_killed_at_any_moment_leave_nothing(lab: &mut Lab) {
     if !has_host_local("add_and_del_killed_at_any_moment_leave_nothing") {
         return;
     }
-    let mut runtime = lab.memif().with_host_local();
-    runtime.conf["host"]["netType"] = json!("interface");
+    let mut runtime = routed(lab, "");
     for round in 0..30 {
         runtime.container = format!("container-{round:04}");
         let delay = Duration::from_micros(700 * round);

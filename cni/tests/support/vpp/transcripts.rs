@@ -27,8 +27,9 @@ macro_rules! transcript {
     };
 }
 
-pub(crate) const ALL: [Transcript; 5] = [
+pub(crate) const ALL: [Transcript; 6] = [
     transcript!("memif-bridge", memif_bridge(), false, ["ADD", "CHECK", "STATUS", "DEL"]),
+    transcript!("memif-trunk", memif_trunk(), false, ["ADD", "CHECK", "STATUS", "DEL"]),
     transcript!("memif-routed", memif_routed(), true, ["ADD", "CHECK", "DEL"]),
     transcript!("vhost-client", vhost("client"), false, ["ADD", "CHECK", "STATUS", "DEL"]),
     transcript!("vhost-server", vhost("server"), false, ["ADD", "CHECK", "DEL"]),
@@ -40,6 +41,14 @@ fn memif_bridge() -> Value {
         "engine": "vpp", "iftype": "memif", "netType": "bridge", "mtu": 1400,
         "memif": {"role": "master", "secret": "tiger", "ringSize": 512, "bufferSize": 4096},
         "bridge": {"bridgeName": "7"},
+    })
+}
+
+fn memif_trunk() -> Value {
+    json!({
+        "engine": "vpp", "iftype": "memif", "netType": "bridge",
+        "memif": {"role": "master"},
+        "bridge": {"bridgeId": 3, "vlanId": 7, "trunk": [8, 9]},
     })
 }
 

@@ -1,36 +1,39 @@
 //! Comparing interfaces with what they should be.
 
-use super::super::interface::{Address, Interface};
+use super::super::bridge::BridgeDomain;
+use super::super::interface::Interface;
 use super::super::memif::is_same_file;
 use super::super::tag::tag_of;
+use super::super::vlan::{POP_ONE, REST};
 use super::super::{Session, VppError};
-use super::{Kind, PortSpec};
+use super::{Kind, PortSpec, Routes};
 
 impl Session {
-    /// Says what of an interface is not as it should be; nothing when all is well.
+    /// Says what of an interface is not as it should be; nothing when all is well. How VPP receives is
+    /// not looked at: it forgets that whenever the other end connects, and `userspace reconcile` sets it
+    /// again; an attachment is as good without.
     ///
     /// # Errors
     /// Those of the connection.
     pub fn differences(
         &mut self,
         port: &PortSpec,
-        addresses: &[Address],
+        routes: &Routes,
     ) -> Result<Vec<String>, VppError> {
         let tag = tag_of(&port.owner);
-        let Some(interface) = self.interfaces()?.into_iter().find(|it| it.tag == tag) else {
+        let all = self.interfaces()?;
+        let Some(interface) = all.iter().find(|it| it.tag == tag) else {
             return Ok(vec![format!("VPP has no interface with tag {tag}")]);
         };
-        let mut found = common_differences(port, &interface);
+        let mut found = common_differences(port, interface);
         found.extend(match &port.kind {
             Kind::Memif(_) => self.memif_differences(port, interface.sw_if_index)?,
-            Kind::Vhost { server } => self.vhost_differences(port, *server, &interface)?,
+            Kind::Vhost { server } => self.vhost_differences(port, *server, interface)?,
         });
-        found.extend(self.bridge_differences(port, interface.sw_if_index)?);
-        if !addresses.is_empty() {
-            let there = self.addresses(interface.sw_if_index)?;
-            let missing = addresses.iter().filter(|address| !there.contains(address));
-            found.extend(missing.map(|address| format!("address {address} is not there")));
-        }
+        let bridges = self.bridges()?;
+        found.extend(bridge_difference(&bridges, interface.sw_if_index, port.bridge, "its"));
+        found.extend(vlan_differences(port, interface.sw_if_index, &all, &bridges));
+        found.extend(self.route_differences(&port.owner, interface.sw_if_index, &all, routes)?);
         Ok(found)
     }
 
@@ -70,16 +73,45 @@ impl Session {
         }
         Ok(found)
     }
+}
 
-    fn bridge_differences(&mut self, port: &PortSpec, index: u32) -> Result<Vec<String>, VppError> {
-        let bridges = self.bridges()?;
-        let on = bridges.iter().find(|bridge| bridge.members.contains(&index)).map(|it| it.id);
-        if on == port.bridge {
-            return Ok(Vec::new());
-        }
-        let name = |id: Option<u32>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        Ok(vec![format!("its bridge domain is {}, not {}", name(on), name(port.bridge))])
+fn bridge_difference(
+    bridges: &[BridgeDomain],
+    index: u32,
+    wanted: Option<u32>,
+    whose: &str,
+) -> Option<String> {
+    let on = bridges.iter().find(|bridge| bridge.members.contains(&index)).map(|it| it.id);
+    let name = |id: Option<u32>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    (on != wanted).then(|| format!("{whose} bridge domain is {}, not {}", name(on), name(wanted)))
+}
+
+fn vlan_differences(
+    port: &PortSpec,
+    parent: u32,
+    all: &[Interface],
+    bridges: &[BridgeDomain],
+) -> Vec<String> {
+    let part = |id: u32| all.iter().find(|it| it.is_part_of(parent) && it.sub_id == id);
+    let mut found = Vec::new();
+    if port.refuses_tags && part(REST).is_none_or(|sub| sub.up) {
+        found.push("tagged packets of other VLANs are not dropped".to_owned());
     }
+    for tagged in &port.trunk {
+        let whose = format!("VLAN {}'s", tagged.vlan);
+        let Some(sub) = part(u32::from(tagged.vlan)) else {
+            found.push(format!("{whose} sub-interface is not there"));
+            continue;
+        };
+        if !sub.up {
+            found.push(format!("{whose} sub-interface {} is switched off", sub.name));
+        }
+        if sub.rewrite != POP_ONE {
+            found.push(format!("{whose} tag is not taken off"));
+        }
+        found.extend(bridge_difference(bridges, sub.sw_if_index, Some(tagged.bridge), &whose));
+    }
+    found
 }
 
 fn common_differences(port: &PortSpec, interface: &Interface) -> Vec<String> {

@@ -1,6 +1,8 @@
 //! What is there: interfaces that stand on sockets.
 
+use super::super::interface::Interface;
 use super::super::memif::{MemifSocket, is_same_file};
+use super::super::tag::is_gateway_tag;
 use super::super::{Session, VppError};
 
 /// An interface that stands on a socket.
@@ -13,6 +15,8 @@ pub(super) struct User {
     pub(super) file: String,
     /// Number of its socket, if it is a memif.
     pub(super) memif_socket: Option<u32>,
+    /// Numbers of its sub-interfaces.
+    pub(super) subs: Vec<u32>,
 }
 
 impl User {
@@ -27,9 +31,16 @@ impl User {
 pub(super) struct View {
     pub(super) users: Vec<User>,
     pub(super) sockets: Vec<MemifSocket>,
+    /// All interfaces, also those that stand on nothing.
+    pub(super) interfaces: Vec<Interface>,
 }
 
 impl View {
+    /// Whether any network has gateways of ours.
+    pub(super) fn has_gateways(&self) -> bool {
+        self.interfaces.iter().any(|it| is_gateway_tag(&it.tag))
+    }
+
     /// Numbers of the sockets that have a path and no interface.
     pub(super) fn unused(&self, file: &str) -> Vec<u32> {
         let of_file = self.sockets.iter().filter(|socket| socket.is(file));
@@ -46,6 +57,10 @@ impl Session {
             let interface = interfaces.iter().find(|it| it.sw_if_index == index);
             interface.map(|it| it.tag.clone()).unwrap_or_default()
         };
+        let subs_of = |index: u32| {
+            let subs = interfaces.iter().filter(|it| it.is_part_of(index));
+            subs.map(|it| it.sw_if_index).collect()
+        };
         let file_of = |id: u32| {
             let socket = sockets.iter().find(|socket| socket.id == id);
             socket.map(|socket| socket.file.clone()).unwrap_or_default()
@@ -56,6 +71,7 @@ impl Session {
             tag: tag_of(memif.sw_if_index),
             file: file_of(memif.socket),
             memif_socket: Some(memif.socket),
+            subs: subs_of(memif.sw_if_index),
         });
         let mut users: Vec<User> = memifs.collect();
         users.extend(self.vhosts()?.into_iter().map(|vhost| User {
@@ -64,7 +80,8 @@ impl Session {
             tag: tag_of(vhost.sw_if_index),
             file: vhost.file,
             memif_socket: None,
+            subs: subs_of(vhost.sw_if_index),
         }));
-        Ok(View { users, sockets })
+        Ok(View { users, sockets, interfaces })
     }
 }
