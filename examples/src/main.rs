@@ -1,7 +1,7 @@
 //! The `ringport` command: a demonstration, and tools for packet ports.
 //!
-//! One file for each subcommand; what they share is in [`port`] (ports by name), [`wait`],
-//! [`signals`] and [`show`].
+//! One file for each subcommand; what they share is in [`port`] (ports by name), [`drive`] and [`end`]
+//! (the loop around ports whose links come and go), [`wait`], [`signals`], [`log`] and [`show`].
 
 mod cores;
 mod demo;
@@ -27,7 +27,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments, 130 demo interrupted";
+Exit codes: 0 done, 1 failed (one line on stderr says why; also: no reply, packets lost or wrong), \
+2 wrong arguments, 130 demo interrupted";
 
 #[derive(Debug, Parser)]
 #[command(name = "ringport", version, about = "Packet ports in shared memory", after_help = EXIT_CODES)]
