@@ -1,7 +1,7 @@
 //! The `ringport` command: a demonstration, and tools for packet ports.
 //!
-//! One file for each subcommand; what they share is in [`port`] (ports by name), [`wait`],
-//! [`signals`] and [`show`].
+//! One file for each subcommand; what they share is in [`port`] (ports by name), [`drive`] and [`end`]
+//! (the loop around ports whose links come and go), [`wait`], [`signals`], [`log`] and [`show`].
 
 mod cores;
 mod demo;
@@ -27,7 +27,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong arguments, 130 demo interrupted";
+Exit codes: 0 done, 1 failed (one line on stderr says why; also: no reply, packets lost or wrong), \
+2 wrong arguments, 130 demo interrupted";
 
 #[derive(Debug, Parser)]
 #[command(name = "ringport", version, about = "Packet ports in shared memory", after_help = EXIT_CODES)]
@@ -95,7 +96,7 @@ mod tests {
         let commands = quoted().filter(|text| text.starts_with("ringport ") && text.contains(':'));
         let mut seen = 0;
         for command in commands {
-            let command = command.split(" | ").next().unwrap_or_default();
+            let command = command.split(" | ").next().unwrap_or_default().trim_end_matches(" &");
             // Quotes keep an expression together.
             let words = command.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
                 0 => part.split_whitespace().collect(),

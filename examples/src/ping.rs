@@ -180,10 +180,12 @@ impl Ping {
         }
         let Some(Ok(mut out)) = transmit(link) else { return Ok(0) };
         let Some(question) = asker.ask(now, &self.station, &mut self.answer) else { return Ok(0) };
+        // Before the peer can see it.
+        let sent = Instant::now();
         match out.push(&self.answer) {
             Ok(()) => {
                 out.commit();
-                asker.asked(question, Instant::now());
+                asker.asked(question, sent);
                 Ok(1)
             }
             Err(PushError::Full) => Ok(0),

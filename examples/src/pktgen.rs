@@ -127,7 +127,8 @@ impl Traffic {
             (Some(sender), Some(receiver)) => {
                 let done = sender.done_at()?;
                 let all = receiver.found.packets >= sender.sent.packets;
-                Some(if all { done } else { done.max(receiver.last()?) + STRAGGLERS })
+                let last = receiver.last().map_or(done, |last| last.max(done));
+                Some(if all { done } else { last + STRAGGLERS })
             }
             (Some(sender), None) => Some(sender.done_at()? + LINGER),
             (None, Some(receiver)) => self.limits.ends_at(receiver),

@@ -159,11 +159,23 @@ fn frames_come_back_from_a_reflector_and_missing_ones_are_a_fault() {
 }
 
 #[test]
+fn reflector_that_keeps_everything_is_given_up() {
+    let place = Place::new();
+    let mut port = Port::open(&place.port(SERVER)).unwrap();
+    let bounce = ["pktgen", "bounce", &place.port(CLIENT), "--count", "60", "--window", "50"];
+    let mut run = Run::start(&bounce);
+    let _link = port.wait_link_up(PATIENCE).unwrap();
+    let output = run.end();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("packets were 60 lost"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("received: 0 packets"), "{}", text(&output.stdout));
+}
+
+#[test]
 fn rate_is_kept_and_time_ends_it() {
     let place = Place::new();
-    let _port = Port::open(&place.port(SERVER)).unwrap();
+    let mut port = Port::open(&place.port(SERVER)).unwrap();
     let send = ["pktgen", "send", &place.port(CLIENT), "--rate", "1k", "--json"];
-    let mut port = _port;
     let mut run = Run::start(&[&send[..], &["--seconds", "500ms", "--stats", "100ms"]].concat());
     let _link = port.wait_link_up(PATIENCE).unwrap();
     let output = run.end();

@@ -127,7 +127,8 @@ impl Asker {
     /// When the next question is due, if there is one.
     fn next_question(&self) -> Option<Instant> {
         let more = self.plan.count.is_none_or(|count| self.asked < count);
-        let paused = self.plan.interval.is_zero() && !self.waiting.is_empty();
+        let most = if self.plan.interval.is_zero() { 1 } else { WAITING_MAX };
+        let paused = self.waiting.len() >= most;
         (more && !paused).then_some(self.next)
     }
 
@@ -219,6 +220,9 @@ fn short(number: u64) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
+/// Most questions that wait for replies; then the next ones wait to be asked.
+const WAITING_MAX: usize = 1024;
+
 /// How often a neighbour is asked for while a question waits.
 const WHO_HAS_EVERY: Duration = Duration::from_millis(200);
 
@@ -282,6 +286,19 @@ mod tests {
         assert_eq!(ask(&mut asker, &station, start + Duration::from_millis(9)), None);
         assert!(reply(&mut asker, 1, &[0, 1, 2], start + Duration::from_millis(10)).is_some());
         assert!(ask(&mut asker, &station, start + Duration::from_millis(10)).is_some());
+    }
+
+    #[test]
+    fn no_more_than_so_many_questions_wait() {
+        let (mut asker, station) = asker(u64::MAX, 1);
+        asker.plan.interval = Duration::from_nanos(1);
+        let start = asker.next;
+        let mut nanos = 0..;
+        let asked = nanos.by_ref().take_while(|&nanos| {
+            ask(&mut asker, &station, start + Duration::from_nanos(nanos)).is_some()
+        });
+        assert_eq!(asked.count(), WAITING_MAX);
+        assert_eq!(asker.due(start), Some(start + asker.plan.timeout));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Flow {
             for passed in next.max(number.saturating_sub(WINDOW - 1))..number {
                 self.clear(passed);
             }
-            found.lost += number - next;
+            found.lost = found.lost.saturating_add(number - next);
             self.next = Some(number + 1);
             self.set(number);
             return true;
@@ -162,6 +162,11 @@ mod tests {
         let found = found([0, 1 << 47, 5]);
         assert_eq!((found.packets, found.reordered), (3, 1));
         assert_eq!(found.lost, (1 << 47) - 2);
+        let (mut flows, mut found) = (Flows::default(), Found::default());
+        found.lost = u64::MAX - 1;
+        flows.take(0, 0, 1, &mut found);
+        flows.take(0, (1 << 48) - 1, 1, &mut found);
+        assert_eq!(found.lost, u64::MAX);
     }
 
     #[test]
