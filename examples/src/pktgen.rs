@@ -63,9 +63,11 @@ impl Work<1> for Traffic {
         if let Some(receiver) = &mut self.receiver {
             done += receiver.receive(link);
         }
-        let room = self.room();
-        if let Some(sender) = &mut self.sender {
-            done += sender.send(link, room)?;
+        let (room, probing) = (self.room(), self.is_probing());
+        match &mut self.sender {
+            Some(sender) if probing => done += sender.probe(link, Instant::now())?,
+            Some(sender) => done += sender.send(link, room)?,
+            None => {}
         }
         Ok(ControlFlow::Continue(done))
     }
@@ -77,12 +79,16 @@ impl Work<1> for Traffic {
         let now = Instant::now();
         let limit = self.ends_at().map(|time| time.saturating_duration_since(now));
         let mut limit = sooner(self.stats.left(), limit);
-        let room = self.room() > 0;
-        if !room {
+        let (full, probing) = (self.room() == 0, self.is_probing());
+        if full {
             // What comes back makes room, and rings; what does not is given up.
             limit = sooner(limit, Some(STRAGGLERS));
         }
-        let sender = self.sender.as_mut().filter(|_| room && end.is_up());
+        let sender = self.sender.as_mut().filter(|_| end.is_up() && !full);
+        if let Some(sender) = sender.as_ref().filter(|_| probing) {
+            let next = sender.next_probe().saturating_duration_since(now);
+            return Ok(Rest::Idle(sooner(limit, Some(next))));
+        }
         Ok(match sender.and_then(|sender| sender.rest(now)) {
             Some(Rest::Idle(time)) => Rest::Idle(sooner(time, limit)),
             Some(rest) => rest,
@@ -104,6 +110,12 @@ impl Work<1> for Traffic {
 }
 
 impl Traffic {
+    /// Whether it is not known yet that the peer sends frames back. One that is only starting may
+    /// lose everything.
+    fn is_probing(&self) -> bool {
+        self.sender.is_some() && self.receiver.as_ref().is_some_and(|receiver| !receiver.probed)
+    }
+
     /// How many frames may be sent now, as far as the window goes.
     fn room(&mut self) -> usize {
         let (Some(sender), Some(receiver)) = (&self.sender, &self.receiver) else {
@@ -139,6 +151,9 @@ impl Traffic {
     /// What is wrong with what arrived, if anything is.
     fn faults(&self) -> Option<String> {
         let receiver = self.receiver.as_ref()?;
+        if self.sender.as_ref().is_some_and(|sender| sender.first().is_none()) {
+            return Some("nothing came back".into());
+        }
         let mut found = receiver.found;
         let expected = self.sender.as_ref().map(|sender| sender.sent.packets);
         if let Some(expected) = expected.or(self.limits.count) {

@@ -24,8 +24,7 @@ const PORTS: [&str; 2] = ["memif:SOCKET,role=server", "vhost:SOCKET,role=device"
 /// A testpmd whose only port is joined to ours.
 fn testpmd(place: &Place, port: &str, mode: Mode) -> Killed {
     let path = place.path("p.sock");
-    // It would throw away what came before it forwards.
-    let testpmd = Testpmd::new().memory(96).forward(mode).app_arg("--no-flush-rx");
+    let testpmd = Testpmd::new().memory(96).forward(mode);
     let testpmd = if port.starts_with("memif:") {
         testpmd.memif(MemifArgs::client(path))
     } else {

@@ -4,7 +4,6 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use ringport::burst;
 use ringport_memif::{Link, Port};
 use serde_json::Value;
 use support::*;
@@ -124,51 +123,79 @@ fn fewer_frames_than_expected_are_lost_and_other_packets_are_not_frames() {
     assert_eq!(receive(&some, &["--count", "10"]).0, Some(0));
 }
 
-#[test]
-fn frames_come_back_from_a_reflector_and_missing_ones_are_a_fault() {
-    for lose in [false, true] {
-        let place = Place::new();
-        let mut port = Port::open(&place.port(SERVER)).unwrap();
-        let bounce = ["pktgen", "bounce", &place.port(CLIENT), "--count", "2000", "--json"];
-        let mut run = Run::start(&[&bounce[..], &["--rate", "20k", "--flows", "3"]].concat());
-        let mut link = port.wait_link_up(PATIENCE).unwrap();
-        if lose {
-            let taken = wait_for("a frame", || {
-                let burst = link.rx[0].rx_burst(1).unwrap();
-                (!burst.is_empty()).then_some(burst.len())
-            });
-            assert_eq!(taken, 1);
-        }
-        let output = wait_for("the end", || {
-            for _ in 0..100 {
-                let _ = burst::forward(&mut link.rx[0], &mut link.tx[0], 64);
-            }
-            run.child().try_wait().unwrap().map(|_| run.end())
-        });
-        let (summary, stderr) = (summary(&output), text(&output.stderr));
-        assert_eq!(summary["sent"]["packets"], 2000);
-        if lose {
-            assert_eq!(output.status.code(), Some(1), "{stderr}");
-            assert!(stderr.contains("packets were 1 lost"), "{stderr}");
+/// Sends back what arrives, but not the next `keep` frames; those that only ask are not counted.
+fn reflect(link: &mut Link, keep: &mut usize) {
+    let (rx, tx) = (&mut link.rx[0], &mut link.tx[0]);
+    let burst = rx.rx_burst(64).unwrap();
+    let mut out = tx.tx_burst(burst.len()).unwrap();
+    for packet in burst.packets() {
+        let asks = packet.read_at(44) == Some([0xff, 0xff]);
+        if !asks && *keep > 0 {
+            *keep -= 1;
         } else {
-            assert_eq!(output.status.code(), Some(0), "{stderr}");
-            assert_eq!(summary["received"]["packets"], 2000);
-            assert!(summary["latency"]["min_ns"].as_u64().unwrap() > 0);
+            out.push_packet(&packet).unwrap();
         }
     }
+    out.commit();
+}
+
+/// Frames to a reflector that keeps `keep` of them; returns how it ended.
+fn bounce(options: &[&str], mut keep: usize) -> std::process::Output {
+    let place = Place::new();
+    let mut port = Port::open(&place.port(SERVER)).unwrap();
+    let mut run = Run::start(&[&["pktgen", "bounce", &place.port(CLIENT)], options].concat());
+    let mut link = port.wait_link_up(PATIENCE).unwrap();
+    wait_for("the end", || {
+        for _ in 0..100 {
+            reflect(&mut link, &mut keep);
+        }
+        run.child().try_wait().unwrap()
+    });
+    run.end()
 }
 
 #[test]
-fn reflector_that_keeps_everything_is_given_up() {
-    let place = Place::new();
-    let mut port = Port::open(&place.port(SERVER)).unwrap();
-    let bounce = ["pktgen", "bounce", &place.port(CLIENT), "--count", "60", "--window", "50"];
-    let mut run = Run::start(&bounce);
-    let _link = port.wait_link_up(PATIENCE).unwrap();
-    let output = run.end();
+fn frames_come_back_from_a_reflector_and_missing_ones_are_a_fault() {
+    let options = ["--count", "2000", "--json", "--rate", "20k", "--flows", "3"];
+    let output = bounce(&options, 0);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let all = summary(&output);
+    assert_eq!(
+        (&all["sent"]["packets"], &all["received"]["packets"]),
+        (&2000.into(), &2000.into())
+    );
+    assert!(all["latency"]["min_ns"].as_u64().unwrap() > 0);
+    let output = bounce(&options, 1);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("packets were 1 lost"), "{}", text(&output.stderr));
+    assert_eq!(summary(&output)["sent"]["packets"], 2000);
+}
+
+#[test]
+fn frames_that_do_not_come_back_are_given_up() {
+    let output = bounce(&["--count", "60", "--window", "50"], usize::MAX);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("packets were 60 lost"), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("received: 0 packets"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn frames_wait_for_a_peer_that_sends_any_back() {
+    let place = Place::new();
+    let mut port = Port::open(&place.port(SERVER)).unwrap();
+    let mut run = Run::start(&["pktgen", "bounce", &place.port(CLIENT), "--count", "5"]);
+    let mut link = port.wait_link_up(PATIENCE).unwrap();
+    let mut asked = 0;
+    wait_for("three questions", || {
+        let burst = link.rx[0].rx_burst(64).unwrap();
+        assert!(burst.packets().all(|packet| packet.read_at(44) == Some([0xff, 0xff])));
+        asked += burst.len();
+        (asked >= 3).then_some(())
+    });
+    run.signal(Signal::SIGINT);
+    let output = run.end();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error_line(&output).contains("nothing came back"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..2 | 0x5250 |
-//! | 2..4 | number of the flow |
+//! | 2..4 | number of the flow; 0xffff: none, it only asks whether frames come back |
 //! | 4..10 | number of the frame in its flow, from 0 |
 //! | 10..18 | when it was sent: CLOCK_MONOTONIC, in nanoseconds |
 //! | 18.. | a pattern: the byte at `n` is `n` modulo 251 |
@@ -22,6 +22,9 @@ const UDP: usize = 8;
 const HEAD: usize = 18;
 const MAGIC: [u8; 2] = [0x52, 0x50];
 const NUMBER_MAX: u64 = (1 << 48) - 1;
+
+/// The flow of frames that only ask whether a peer sends frames back. No other flow has this number.
+pub(super) const PROBE: u16 = 0xffff;
 
 /// Longest frame, without an Ethernet header: what IPv4 has a length for.
 pub(super) const IP_LEN_MAX: usize = 0xffff;

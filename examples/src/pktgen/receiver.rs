@@ -1,7 +1,7 @@
 //! The side that receives and checks.
 
 use super::flows::{Flows, Found};
-use super::frame::{IP_LEN_MAX, Read, Reader, link_len, monotonic};
+use super::frame::{IP_LEN_MAX, PROBE, Read, Reader, link_len, monotonic};
 use crate::port::Link;
 use crate::times::Times;
 use std::time::Instant;
@@ -15,6 +15,8 @@ pub(super) struct Receiver {
     pub(super) found: Found,
     /// From the sender's stamp to ours.
     pub(super) times: Times,
+    /// A probe came over this link.
+    pub(super) probed: bool,
     /// When the first and the last frame came.
     came: Option<(Instant, Instant)>,
 }
@@ -31,6 +33,7 @@ impl Receiver {
             flows: Flows::default(),
             found: Found::default(),
             times: Times::new()?,
+            probed: false,
             came: None,
         })
     }
@@ -46,6 +49,7 @@ impl Receiver {
     /// Behind the link may be another sender now.
     pub(super) fn link_up(&mut self) {
         self.flows.restart();
+        self.probed = false;
     }
 
     /// Takes one burst from each queue; returns how many packets.
@@ -77,6 +81,7 @@ impl Receiver {
         match self.reader.read(&self.private[..len]) {
             Read::Other => found.other += 1,
             Read::WrongLength => found.wrong_length += 1,
+            Read::Ours { head, .. } if head.flow == PROBE => self.probed = true,
             Read::Ours { head, whole } => {
                 found.wrong_payload += u64::from(!whole);
                 self.flows.take(head.flow, head.number, len, found);

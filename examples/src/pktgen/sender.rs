@@ -1,6 +1,6 @@
 //! The side that sends.
 
-use super::frame::{Frame, Head, Shape, monotonic};
+use super::frame::{Frame, Head, PROBE, Shape, monotonic};
 use super::load::{Bucket, Rate};
 use crate::drive::Rest;
 use crate::end::Sent;
@@ -41,6 +41,8 @@ pub(super) struct Sender {
     slots: usize,
     /// Times in a row that frames were due and none was sent.
     full: u32,
+    /// When the next probe is due.
+    probe: Instant,
     pub(super) sent: Sent,
 }
 
@@ -61,6 +63,7 @@ impl Sender {
             turns: Vec::new(),
             slots: 1,
             full: 0,
+            probe: Instant::now(),
             sent: Sent::default(),
         }
     }
@@ -99,6 +102,24 @@ impl Sender {
             self.done = Some(now);
         }
         Ok(sent)
+    }
+
+    /// Asks, if it is time, whether the peer sends frames back; returns how many frames that took.
+    pub(super) fn probe(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<usize> {
+        let tx = link.tx.first_mut().filter(|_| now >= self.probe);
+        let Some(Ok(mut out)) = tx.map(|tx| tx.tx_burst(BURST_MAX)) else { return Ok(0) };
+        let (shape, head) = (self.plan.shapes[0], Head { flow: PROBE, number: 0, sent: 0 });
+        match out.push(self.plan.frame.stamp(shape, head)) {
+            Ok(()) | Err(PushError::Full) => {}
+            Err(error) => bail!("a frame of {} bytes cannot be sent: {error}", shape.len),
+        }
+        self.probe = now + PROBE_EVERY;
+        Ok(out.commit())
+    }
+
+    /// When the next probe is due.
+    pub(super) fn next_probe(&self) -> Instant {
+        self.probe
     }
 
     /// How many frames may be sent now.
@@ -174,6 +195,8 @@ impl Sender {
         })
     }
 }
+
+const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 /// What sleeping may take longer than asked for; shorter waits are not slept.
 const WAKE_UP: Duration = Duration::from_micros(80);
