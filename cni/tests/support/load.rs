@@ -19,9 +19,10 @@ const INTERFACES: usize = 4;
 
 /// Containers with namespaces, a database with a vswitch or a stand-in for it, and host-local.
 pub(crate) struct Load {
-    ovsdb: Ovsdb,
-    /// The real one, unless there is a stand-in.
+    /// The real one, unless there is a stand-in. It ends before its database does, and takes its devices
+    /// away.
     vswitch: Option<Vswitch>,
+    ovsdb: Ovsdb,
     namespaces: Namespaces,
     attachments: Vec<Runtime>,
 }
