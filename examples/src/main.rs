@@ -10,6 +10,7 @@ mod dump;
 mod end;
 mod forward;
 mod log;
+mod manual;
 mod ping;
 mod pktgen;
 mod port;
@@ -49,6 +50,10 @@ enum Command {
     Ping(ping::Options),
     /// Sends frames at a rate, and checks whether they arrive
     Pktgen(pktgen::Options),
+    /// Prints completions for a shell
+    Completions(manual::CompletionOptions),
+    /// Writes the pages of the manual
+    Man(manual::ManOptions),
     /// The second process of the demo
     #[command(hide = true)]
     DemoPeer(demo::PeerOptions),
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Command::Forward(options) => forward::run(&options),
         Command::Ping(options) => ping::run(&options),
         Command::Pktgen(options) => pktgen::run(&options),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::man(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
     };
     let Err(error) = outcome else {
