@@ -17,6 +17,7 @@ mod progress;
 mod show;
 mod signals;
 mod station;
+mod tap;
 mod timer;
 mod times;
 mod values;
@@ -48,6 +49,8 @@ enum Command {
     Ping(ping::Options),
     /// Sends frames at a rate, and checks whether they arrive
     Pktgen(pktgen::Options),
+    /// Makes a network interface of the kernel that leads to a port, until Ctrl-C
+    Tap(tap::Options),
     /// The second process of the demo
     #[command(hide = true)]
     DemoPeer(demo::PeerOptions),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Forward(options) => forward::run(&options),
         Command::Ping(options) => ping::run(&options),
         Command::Pktgen(options) => pktgen::run(&options),
+        Command::Tap(options) => tap::run(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
     };
     let Err(error) = outcome else {
