@@ -27,6 +27,8 @@ pub(crate) struct End {
 pub(crate) struct Sent {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
+    /// Packets that the port was given, and that did not leave.
+    pub(crate) lost: u64,
 }
 
 impl End {
@@ -111,6 +113,7 @@ impl End {
         queues.map(|tx| tx.stats()).fold(self.past, |sent, queue| Sent {
             packets: sent.packets + queue.packets,
             bytes: sent.bytes + queue.bytes,
+            lost: sent.lost + queue.bad_header + queue.refused,
         })
     }
 

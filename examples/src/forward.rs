@@ -26,6 +26,13 @@ pub(crate) struct Options {
     /// The other port
     #[arg(value_name = "PORT")]
     b: PortName,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How packets are forwarded, and what is said of it.
+#[derive(Debug, Args)]
+pub(crate) struct How {
     /// Most packets to move at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -42,12 +49,17 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    between([&options.a, &options.b], &options.how)
+}
+
+/// Forwards both ways between two ports until a signal comes.
+pub(crate) fn between(ports: [&PortName; 2], how: &How) -> anyhow::Result<()> {
     let signals = Signals::catch()?;
-    let log = Log::new(options.json);
-    let mut ends = drive::open(["a", "b"], [&options.a, &options.b], log)?;
-    let report = Report::new(log, options.stats.map(Duration::from_secs));
-    let mut work = Forward { burst: options.burst.into(), report };
-    drive::drive(&mut ends, &mut work, &signals, log, options.poll)?;
+    let log = Log::new(how.json);
+    let mut ends = drive::open(["a", "b"], ports, log)?;
+    let report = Report::new(log, how.stats.map(Duration::from_secs));
+    let mut work = Forward { burst: how.burst.into(), report };
+    drive::drive(&mut ends, &mut work, &signals, log, how.poll)?;
     work.report.total(&ends)?;
     ends.into_iter().for_each(End::close);
     Ok(())

@@ -18,6 +18,7 @@ mod progress;
 mod show;
 mod signals;
 mod station;
+mod tap;
 mod timer;
 mod times;
 mod values;
@@ -50,6 +51,8 @@ enum Command {
     Ping(ping::Options),
     /// Sends frames at a rate, and checks whether they arrive
     Pktgen(pktgen::Options),
+    /// Makes a network interface of the kernel that leads to a port, until Ctrl-C
+    Tap(tap::Options),
     /// Prints completions for a shell
     Completions(manual::CompletionOptions),
     /// Writes the pages of the manual
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Forward(options) => forward::run(&options),
         Command::Ping(options) => ping::run(&options),
         Command::Pktgen(options) => pktgen::run(&options),
+        Command::Tap(options) => tap::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),
         Command::DemoPeer(options) => demo::run_peer(&options),
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn port_strings_of_the_pages_are_understood() {
-        let schemes = ["memif:", "vhost:"];
+        let schemes = ["memif:", "vhost:", "tap:"];
         let ports = quoted().filter(|text| schemes.iter().any(|it| text.starts_with(it)));
         let mut seen = 0;
         for port in ports.filter(|port| !port.contains(' ') && port.contains(',')) {

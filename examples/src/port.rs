@@ -4,6 +4,7 @@
 //! dynamic call a burst.
 
 mod memif;
+mod tap;
 mod vhost;
 
 use anyhow::{Context, bail};
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub(crate) enum PortName {
     Memif(Box<ringport_memif::PortConfig>),
     Vhost(Box<ringport_vhost_user::PortConfig>),
+    Tap(Box<ringport::tap::TapConfig>),
 }
 
 impl FromStr for PortName {
@@ -28,9 +30,10 @@ impl FromStr for PortName {
         match text.split_once(':') {
             Some(("memif", _)) => Ok(Self::Memif(Box::new(text.parse()?))),
             Some(("vhost", _)) => Ok(Self::Vhost(Box::new(text.parse()?))),
+            Some(("tap", _)) => Ok(Self::Tap(Box::new(text.parse()?))),
             _ => bail!(
-                "a port starts with memif: or vhost:, as in memif:/run/a.sock,role=client,id=0 or \
-                 vhost:/run/b.sock,role=device"
+                "a port starts with memif:, vhost: or tap:, as in memif:/run/a.sock,role=client,id=0, \
+                 vhost:/run/b.sock,role=device or tap:ring0"
             ),
         }
     }
@@ -41,7 +44,7 @@ impl PortName {
     pub(crate) fn is_ethernet(&self) -> bool {
         match self {
             Self::Memif(config) => memif::is_ethernet(config),
-            Self::Vhost(_) => true,
+            Self::Vhost(_) | Self::Tap(_) => true,
         }
     }
 }
@@ -52,6 +55,7 @@ impl fmt::Display for PortName {
         match self {
             Self::Memif(config) => config.fmt(f),
             Self::Vhost(config) => config.fmt(f),
+            Self::Tap(config) => config.fmt(f),
         }
     }
 }
@@ -68,6 +72,7 @@ pub(crate) struct Port {
 enum Driver {
     Memif(ringport_memif::Port),
     Vhost(Box<ringport_vhost_user::Port>),
+    Tap(ringport::tap::Tap),
 }
 
 /// What a port reports.
@@ -115,6 +120,7 @@ impl Port {
         let (driver, once) = match name {
             PortName::Memif(config) => memif::open(config)?,
             PortName::Vhost(config) => vhost::open(config)?,
+            PortName::Tap(config) => tap::open(config)?,
         };
         Ok(Self { driver, once })
     }
@@ -130,6 +136,10 @@ impl Port {
                 let event = port.poll(Some(timeout)).context("vhost-user port")?;
                 Ok(event.and_then(vhost::event))
             }
+            Driver::Tap(port) => {
+                let event = port.poll(Some(timeout)).context("TAP")?;
+                Ok(event.map(|event| tap::event(port, event)))
+            }
         }
     }
 
@@ -143,6 +153,7 @@ impl Port {
         match self.driver {
             Driver::Memif(port) => port.close("ringport ends"),
             Driver::Vhost(port) => drop(port),
+            Driver::Tap(port) => drop(port),
         }
     }
 }
@@ -153,6 +164,7 @@ impl AsFd for Port {
         match &self.driver {
             Driver::Memif(port) => port.as_fd(),
             Driver::Vhost(port) => port.as_fd(),
+            Driver::Tap(port) => port.as_fd(),
         }
     }
 }
@@ -182,8 +194,9 @@ mod tests {
     #[test]
     fn names_of_other_protocols_are_refused_with_a_hint() {
         let refusal = |text: &str| text.parse::<PortName>().unwrap_err().to_string();
-        assert!(refusal("/run/a.sock").contains("starts with memif: or vhost:"));
-        assert!(refusal("tap:a").contains("starts with memif: or vhost:"));
+        assert!(refusal("/run/a.sock").contains("starts with memif:, vhost: or tap:"));
+        assert!(refusal("tun:a").contains("starts with memif:, vhost: or tap:"));
+        assert!(refusal("tap:a,mtu=1").contains("mtu=1 is out of range"));
         assert!(refusal("vhost:/a").contains("role is missing"));
         assert!(refusal("memif:/a,role=boss").contains("role=boss"));
     }

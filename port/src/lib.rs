@@ -18,6 +18,8 @@
 //! | [`pool`] | packet memory that we own and lend to peers |
 //! | [`handover`] | changing a queue while another thread works on it |
 //! | [`link`] | the state that a link's control side shares with its queues |
+//! | [`tap`] | a Linux TAP as a port: packets to and from the kernel |
+//! | [`virtio_net`] | the packet header of virtio network devices and of a TAP |
 //! | `smoltcp` (feature) | a port as the device of a TCP/IP stack |
 //!
 //! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
@@ -58,3 +60,7 @@ pub mod socket;
 pub mod software;
 #[cfg(not(loom))]
 pub mod stats;
+#[cfg(not(loom))]
+pub mod tap;
+#[cfg(not(loom))]
+pub mod virtio_net;

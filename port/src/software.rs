@@ -18,6 +18,7 @@
 //!
 //! Spec: VIRTIO 1.3 §5.1.6.2, RFC 768, RFC 1071, RFC 3168, RFC 9293.
 
+mod checked;
 mod chunks;
 mod finished;
 mod headers;
@@ -26,6 +27,7 @@ mod sum;
 mod tag;
 mod whole;
 
+pub(crate) use checked::checked;
 pub use finished::Finished;
 
 use crate::burst::RxPacket;

@@ -53,6 +53,11 @@ pub struct TxStats {
     pub bad_chain: u64,
     /// Impossible ring indices, and buffers given back that the peer did not have.
     pub bad_index: u64,
+    /// Packets that were not sent because their metadata asks for what they cannot have. Only the
+    /// kernel, behind a [TAP](crate::tap), is spared these; other peers check for themselves.
+    pub bad_header: u64,
+    /// Packets that the kernel, behind a [TAP](crate::tap), did not take.
+    pub refused: u64,
 }
 
 impl RxStats {

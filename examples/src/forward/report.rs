@@ -83,7 +83,7 @@ fn flows([a, b]: &[End; 2], last: [Sent; 2], time: Duration) -> [Flow; 2] {
     let flow = |sent: Sent, last: Sent, dropped| Flow {
         packets: sent.packets,
         bytes: sent.bytes,
-        dropped,
+        dropped: dropped + sent.lost,
         packets_per_second: per_second(sent.packets - last.packets, time),
         bits_per_second: 8.0 * per_second(sent.bytes - last.bytes, time),
     };

@@ -106,8 +106,10 @@ fn received(receiver: &Receiver) -> Count {
 impl Count {
     fn all(self) -> Sent {
         match self {
-            Self::Sent { packets, bytes } => Sent { packets, bytes },
-            Self::Received(found) => Sent { packets: found.packets, bytes: found.bytes },
+            Self::Sent { packets, bytes } => Sent { packets, bytes, ..Sent::default() },
+            Self::Received(found) => {
+                Sent { packets: found.packets, bytes: found.bytes, ..Sent::default() }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use std::ops::Range;
 pub(super) const SEGMENT_MIN: u16 = 8;
 
 /// Offset of the checksum in TCP's header.
-const CHECKSUM_AT: usize = 16;
+pub(super) const CHECKSUM_AT: usize = 16;
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
