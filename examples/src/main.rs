@@ -107,7 +107,10 @@ mod tests {
         let commands = quoted().filter(|text| text.starts_with("ringport ") && text.contains(':'));
         let mut seen = 0;
         for command in commands {
-            let command = command.split(" | ").next().unwrap_or_default().trim_end_matches(" &");
+            // What is for the shell.
+            let shell = [" | ", " 2>", " &"];
+            let end = shell.iter().filter_map(|it| command.find(it)).min();
+            let command = &command[..end.unwrap_or(command.len())];
             // Quotes keep an expression together.
             let words = command.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
                 0 => part.split_whitespace().collect(),
