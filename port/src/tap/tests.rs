@@ -212,6 +212,7 @@ fn packet_that_is_not_what_it_is_said_to_be_is_dropped_and_the_next_one_arrives(
     assert_eq!(received(&socket), b"good");
     let stats = link.tx.stats();
     assert_eq!((stats.bad_header, stats.refused, stats.packets), (7, 1, 1));
+    assert!(link.tx.tx_burst(1).is_ok(), "the link stays");
 }
 
 #[test]
