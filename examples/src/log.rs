@@ -59,7 +59,9 @@ impl Log {
     pub(crate) fn up(self, port: &str, link: &Facts) -> anyhow::Result<()> {
         self.note(&PortLine::Up { port, link }, || {
             let (rx, tx) = (plural(link.rx_queues, "ring"), plural(link.tx_queues, "ring"));
-            format!("{port}: up, {} (pid {}), {rx} in and {tx} out", link.peer, link.pid)
+            // A kernel's interface is no process.
+            let pid = if link.pid == 0 { String::new() } else { format!(" (pid {})", link.pid) };
+            format!("{port}: up, {}{pid}, {rx} in and {tx} out", link.peer)
         })
     }
 }
