@@ -22,7 +22,8 @@
 //! | [`virtio_net`] | the packet header of virtio network devices and of a TAP |
 //! | `smoltcp` (feature) | a port as the device of a TCP/IP stack |
 //!
-//! It is the one home of unsafe memory access: the protocol crates forbid unsafe code.
+//! It is the one home of unsafe memory access: the protocol crates forbid unsafe code. `UNSAFE.md` lists
+//! all of it.
 
 pub mod handover;
 pub mod ring;
