@@ -123,7 +123,8 @@ fn ping_each_other(vpp: &Vpp, station: &mut Station, lens: &[usize]) -> Outcome 
         if !checksum_is_right {
             return Err(format!("VPP answered {len} bytes with a wrong checksum").into());
         }
-        let ping = format!("ping {OURS} repeat 3 interval 0.01 size {len}");
+        // It waits one interval for the last reply: as long as a busy machine may take.
+        let ping = format!("ping {OURS} repeat 3 interval 0.2 size {len}");
         let mut running = vpp.begin(&ping)?;
         station.serve_while(|| Ok(running.wait_end(Duration::ZERO)?.is_none()))?;
         // VPP learned our address from our own question, so not even the first one may be lost.
