@@ -1,7 +1,8 @@
 //! Making the interface.
 
 use super::settings::Settings;
-use super::{TapConfig, TapError, TapOffload, sys};
+use super::sys::{self, IntIoctl, InterfaceIoctl};
+use super::{TapConfig, TapError, TapOffload};
 use crate::error::CallError;
 use crate::virtio_net::HEADER;
 use nix::errno::Errno;
@@ -74,9 +75,9 @@ impl Device {
             }
         };
         let header = HEADER.cast_signed();
-        sys::int_ioctl(fd, libc::TUNSETVNETHDRSZ, header)
-            .map_err(set("length of packet headers"))?;
-        sys::int_ioctl(fd, libc::TUNSETVNETLE, 1).map_err(set("byte order of packet headers"))?;
+        sys::int_ioctl(fd, IntIoctl::HeaderLen, header).map_err(set("length of packet headers"))?;
+        sys::int_ioctl(fd, IntIoctl::LittleEndian, 1)
+            .map_err(set("byte order of packet headers"))?;
         let checksum = libc::TUN_F_CSUM;
         let segmentation = libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         let flags = match offload {
@@ -93,6 +94,6 @@ impl Device {
 fn attach(fd: &OwnedFd, name: &str) -> Result<String, Errno> {
     let mut request = super::settings::request(name);
     request.ifr_ifru.ifru_flags = c_short::try_from(FLAGS).map_err(|_| Errno::EINVAL)?;
-    sys::interface_ioctl(fd.as_fd(), libc::TUNSETIFF, &mut request)?;
+    sys::interface_ioctl(fd.as_fd(), InterfaceIoctl::Attach, &mut request)?;
     Ok(super::settings::name(&request))
 }

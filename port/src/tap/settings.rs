@@ -1,10 +1,11 @@
 //! MTU, addresses and state of an interface, by the ioctls of netdevice(7): six calls, for which a
 //! netlink library would be a tree of its own.
 
-use super::{TapAddress, TapConfig, TapError, sys};
+use super::sys::{self, InterfaceIoctl};
+use super::{TapAddress, TapConfig, TapError};
 use crate::error::CallError;
 use nix::errno::Errno;
-use nix::libc::{self, Ioctl, c_char, c_int, c_short, ifreq, sockaddr};
+use nix::libc::{self, c_char, c_int, c_short, ifreq, sockaddr};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,25 +46,25 @@ impl<'a> Settings<'a> {
     fn mtu(&self, mtu: u32) -> Result<(), Errno> {
         let mut request = request(self.name);
         request.ifr_ifru.ifru_mtu = c_int::try_from(mtu).map_err(|_| Errno::EINVAL)?;
-        self.call(libc::SIOCSIFMTU as Ioctl, &mut request)
+        self.call(InterfaceIoctl::SetMtu, &mut request)
     }
 
     fn mac(&self, mac: [u8; 6]) -> Result<(), Errno> {
         let mut request = request(self.name);
         request.ifr_ifru.ifru_hwaddr = socket_address(libc::ARPHRD_ETHER, 0, mac);
-        self.call(libc::SIOCSIFHWADDR as Ioctl, &mut request)
+        self.call(InterfaceIoctl::SetHardwareAddress, &mut request)
     }
 
     /// Leaves an interface alone that is up already: it may be one whose state is not ours to set.
     fn up(&self) -> Result<(), Errno> {
         let mut request = request(self.name);
-        self.call(libc::SIOCGIFFLAGS as Ioctl, &mut request)?;
+        self.call(InterfaceIoctl::GetFlags, &mut request)?;
         let (flags, up) = (sys::flags(&request), c_short::try_from(libc::IFF_UP).unwrap_or(1));
         if flags & up != 0 {
             return Ok(());
         }
         request.ifr_ifru.ifru_flags = flags | up;
-        self.call(libc::SIOCSIFFLAGS as Ioctl, &mut request)
+        self.call(InterfaceIoctl::SetFlags, &mut request)
     }
 
     fn address(&self, address: TapAddress) -> Result<(), Errno> {
@@ -78,9 +79,9 @@ impl<'a> Settings<'a> {
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
         let mut request = request(self.name);
         request.ifr_ifru.ifru_addr = socket_address(inet, 2, ip.octets());
-        self.call(libc::SIOCSIFADDR as Ioctl, &mut request)?;
+        self.call(InterfaceIoctl::SetAddress, &mut request)?;
         request.ifr_ifru.ifru_netmask = socket_address(inet, 2, mask.to_be_bytes());
-        self.call(libc::SIOCSIFNETMASK as Ioctl, &mut request)
+        self.call(InterfaceIoctl::SetNetmask, &mut request)
     }
 
     fn ipv6(&self, ip: Ipv6Addr, prefix: u8) -> Result<(), Errno> {
@@ -92,7 +93,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    fn call(&self, request: Ioctl, argument: &mut ifreq) -> Result<(), Errno> {
+    fn call(&self, request: InterfaceIoctl, argument: &mut ifreq) -> Result<(), Errno> {
         sys::interface_ioctl(self.socket.as_fd(), request, argument)
     }
 }

@@ -10,16 +10,43 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// An ioctl that takes a network interface request, and may write to it.
+/// The ioctls whose argument is one `ifreq`, which they read or write; of a TAP's file, and of any
+/// socket (netdevice(7)).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum InterfaceIoctl {
+    Attach,
+    GetFlags,
+    SetFlags,
+    SetMtu,
+    SetHardwareAddress,
+    SetAddress,
+    SetNetmask,
+}
+
+impl InterfaceIoctl {
+    fn number(self) -> libc::Ioctl {
+        match self {
+            Self::Attach => libc::TUNSETIFF,
+            Self::GetFlags => libc::SIOCGIFFLAGS as libc::Ioctl,
+            Self::SetFlags => libc::SIOCSIFFLAGS as libc::Ioctl,
+            Self::SetMtu => libc::SIOCSIFMTU as libc::Ioctl,
+            Self::SetHardwareAddress => libc::SIOCSIFHWADDR as libc::Ioctl,
+            Self::SetAddress => libc::SIOCSIFADDR as libc::Ioctl,
+            Self::SetNetmask => libc::SIOCSIFNETMASK as libc::Ioctl,
+        }
+    }
+}
+
+/// Makes one of those calls.
 pub(super) fn interface_ioctl(
     fd: BorrowedFd<'_>,
-    request: libc::Ioctl,
+    request: InterfaceIoctl,
     argument: &mut ifreq,
 ) -> Result<(), Errno> {
-    // SAFETY: callers name requests that read and write no more than one `ifreq` at their argument,
-    // which is one.
-    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, ptr::from_mut(argument)) })
-        .map(drop)
+    // SAFETY: each `InterfaceIoctl` reads and writes no more than one `ifreq` at its argument, which is
+    // one.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), request.number(), ptr::from_mut(argument)) };
+    Errno::result(done).map(drop)
 }
 
 /// Adds an IPv6 address to an interface.
@@ -33,14 +60,29 @@ pub(super) fn add_ipv6(argument: &in6_ifreq) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
-/// An ioctl of a TAP that reads an `int` at its argument.
-pub(super) fn int_ioctl(
-    fd: BorrowedFd<'_>,
-    request: libc::Ioctl,
-    value: c_int,
-) -> Result<(), Errno> {
-    // SAFETY: callers name requests that read one `int` at their argument, which is one.
-    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, ptr::from_ref(&value)) }).map(drop)
+/// The ioctls of a TAP's file that read one `int` at their argument.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum IntIoctl {
+    /// Bytes of each packet's header.
+    HeaderLen,
+    /// Whether its fields are little-endian.
+    LittleEndian,
+}
+
+impl IntIoctl {
+    fn number(self) -> libc::Ioctl {
+        match self {
+            Self::HeaderLen => libc::TUNSETVNETHDRSZ,
+            Self::LittleEndian => libc::TUNSETVNETLE,
+        }
+    }
+}
+
+/// Makes one of those calls.
+pub(super) fn int_ioctl(fd: BorrowedFd<'_>, request: IntIoctl, value: c_int) -> Result<(), Errno> {
+    // SAFETY: each `IntIoctl` reads one `int` at its argument, which is one.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), request.number(), ptr::from_ref(&value)) };
+    Errno::result(done).map(drop)
 }
 
 /// Says what a TAP's packets may leave to be done: `TUN_F_` flags.
