@@ -29,6 +29,7 @@ pub use rx::{
 pub use tx::{CommitTx, Committed, PacketWriter, PushError, TxBatch, TxBurst, WrittenRange};
 
 use crate::error::QueueError;
+use crate::ring_view::RingView;
 use crate::stats::{RxStats, TxStats};
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
@@ -59,6 +60,11 @@ pub trait PacketRx: Send + Debug {
 
     /// The counters now.
     fn stats(&self) -> RxStats;
+
+    /// What the ring's shared words say now, where there is a ring.
+    fn ring_view(&self) -> Option<RingView> {
+        None
+    }
 }
 
 /// A queue that takes packets. Queues are `Send`: each may live on a thread of its own.
@@ -89,6 +95,11 @@ pub trait PacketTx: Send + Debug {
 
     /// The counters now.
     fn stats(&self) -> TxStats;
+
+    /// What the ring's shared words say now, where there is a ring.
+    fn ring_view(&self) -> Option<RingView> {
+        None
+    }
 }
 
 impl<R: PacketRx + ?Sized> PacketRx for Box<R> {
@@ -107,6 +118,10 @@ impl<R: PacketRx + ?Sized> PacketRx for Box<R> {
     fn stats(&self) -> RxStats {
         (**self).stats()
     }
+
+    fn ring_view(&self) -> Option<RingView> {
+        (**self).ring_view()
+    }
 }
 
 impl<T: PacketTx + ?Sized> PacketTx for Box<T> {
@@ -124,5 +139,9 @@ impl<T: PacketTx + ?Sized> PacketTx for Box<T> {
 
     fn stats(&self) -> TxStats {
         (**self).stats()
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        (**self).ring_view()
     }
 }

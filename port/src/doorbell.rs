@@ -186,12 +186,12 @@ fn read_nowait(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let result = unsafe {
         libc::syscall(
             libc::SYS_preadv2,
-            fd.as_raw_fd(),
+            c_long::from(fd.as_raw_fd()),
             &raw const data,
             one,
             position,
             position,
-            libc::RWF_NOWAIT,
+            c_long::from(libc::RWF_NOWAIT),
         )
     };
     Errno::result(result).map(drop)

@@ -8,7 +8,7 @@
 //! | [`burst`] | leased bursts of received packets and of free slots, and the [`PacketRx`](burst::PacketRx) / [`PacketTx`](burst::PacketTx) traits |
 //! | [`shm`] | shared memory: creation, checks on a peer's memory, the SIGBUS guard, ring words and tables |
 //! | [`offload`], [`software`] | what packets ask for beside being sent, and doing it where a queue cannot pass it on |
-//! | [`ring`] | free-running indices, credits, publication, doorbell suppression |
+//! | [`ring`], [`ring_view`] | free-running indices, credits, publication, doorbell suppression; a ring as people look at it |
 //! | [`doorbell`] | eventfds that a hostile peer cannot use to stop our threads |
 //! | [`socket`] | UNIX sockets: addresses, connecting, listening, the socket file's life |
 //! | [`reactor`], [`retry`] | what control sides wait with, and when they try again |
@@ -23,10 +23,12 @@
 //! | `smoltcp` (feature) | a port as the device of a TCP/IP stack |
 //!
 //! It is the one home of unsafe memory access: the protocol crates forbid unsafe code. `UNSAFE.md` lists
-//! all of it.
+//! all of it, `LOOM.md` what the model checker has seen, `SANDBOX.md` the system calls and privileges that
+//! ports need.
 
 pub mod handover;
 pub mod ring;
+pub mod ring_view;
 pub mod sync;
 
 #[cfg(not(loom))]

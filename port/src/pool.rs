@@ -5,6 +5,10 @@
 //! their own. Two such ports on one pool exchange buffers: packets move from ring to ring without
 //! a copy (see [`TxBurst::exchange`](crate::burst::TxBurst::exchange)).
 //!
+//! In all buffers packets begin at the same place, behind the pool's headroom: there a port of one
+//! protocol can put its header in front of a packet that came without one. A vhost-user driver needs 12
+//! bytes of it.
+//!
 //! Every peer of every port on a pool can read and write all of it: put only peers that may see
 //! each other's packets on one pool.
 
@@ -19,6 +23,14 @@ pub enum PoolError {
     /// The pool's memory cannot be had.
     #[error("pool memory")]
     Memory(#[from] RegionError),
+    /// No packet has room behind the headroom.
+    #[error("headroom of {headroom} bytes in buffers of {buffer_size}")]
+    Headroom {
+        /// Headroom asked for, in bytes.
+        headroom: u16,
+        /// Size of a buffer, in bytes.
+        buffer_size: u32,
+    },
     /// The pool's shape makes no sense.
     #[error("pool of {buffers} buffers of {buffer_size} bytes is empty or exceeds {max} bytes")]
     Shape {
@@ -48,6 +60,7 @@ pub struct Pool {
     memory: OwnedMemory,
     regions: Arc<Regions>,
     buffer_size: u32,
+    headroom: u16,
     /// Offsets of free buffers. Taken and given back when links change, never per packet.
     free: Mutex<Vec<u64>>,
 }
@@ -73,7 +86,19 @@ impl Pool {
         Self::checked_len(buffers, buffer_size)?;
         let free = (0..u64::from(buffers)).rev().map(|n| n * u64::from(buffer_size)).collect();
         let regions = Arc::new(Regions::new(vec![Arc::clone(memory.mapping()); 2]));
-        Ok(Self { memory, regions, buffer_size, free: Mutex::new(free) })
+        Ok(Self { memory, regions, buffer_size, headroom: 0, free: Mutex::new(free) })
+    }
+
+    /// Keeps `headroom` bytes free in front of each packet.
+    ///
+    /// # Errors
+    /// [`PoolError::Headroom`] when nothing is left of a buffer.
+    pub fn with_headroom(self, headroom: u16) -> Result<Self, PoolError> {
+        let buffer_size = self.buffer_size;
+        if u32::from(headroom) >= buffer_size {
+            return Err(PoolError::Headroom { headroom, buffer_size });
+        }
+        Ok(Self { headroom, ..self })
     }
 
     fn checked_len(buffers: u32, buffer_size: u32) -> Result<usize, PoolError> {
@@ -89,6 +114,18 @@ impl Pool {
     #[must_use]
     pub fn buffer_size(&self) -> u32 {
         self.buffer_size
+    }
+
+    /// Bytes kept free in front of each packet.
+    #[must_use]
+    pub fn headroom(&self) -> u16 {
+        self.headroom
+    }
+
+    /// Bytes of a packet that a buffer holds.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.buffer_size - u32::from(self.headroom)
     }
 
     /// Buffers that are free.
@@ -147,6 +184,16 @@ mod tests {
         assert!(taken.iter().all(|at| at + 2048 <= pool.memory().mapping().len() as u64));
         pool.give_back(taken);
         assert_eq!(pool.free(), 8);
+    }
+
+    #[test]
+    fn headroom_leaves_something_of_a_buffer() {
+        let pool = || Pool::new(8, 64, Backing::Pages).unwrap();
+        assert_eq!(pool().capacity(), 64);
+        let with = pool().with_headroom(63).unwrap();
+        assert_eq!((with.headroom(), with.capacity()), (63, 1));
+        let error = pool().with_headroom(64).unwrap_err();
+        assert!(matches!(error, PoolError::Headroom { headroom: 64, buffer_size: 64 }), "{error}");
     }
 
     #[test]

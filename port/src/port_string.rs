@@ -7,7 +7,7 @@ mod show;
 mod values;
 
 pub use show::ItemWriter;
-pub use values::{Choices, POLICIES, check_range, choice, duration, number, octal, waits};
+pub use values::{Choices, POLICIES, check_range, choice, duration, mac, number, octal, waits};
 
 use crate::retry::Reconnect;
 use crate::socket::SocketOptions;

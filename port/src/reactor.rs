@@ -1,15 +1,18 @@
 //! An epoll set with one timer in it, and the loop that control sides run on it.
 
+mod budget;
 mod turn;
 
 pub use turn::{Driver, poll};
 
 use crate::error::CallError;
+use budget::Budget;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Stands for the timer; its users look at their deadlines after every wait.
@@ -23,6 +26,10 @@ const BATCH: usize = 32;
 pub struct Reactor {
     epoll: Epoll,
     timer: TimerFd,
+    /// What the timer is set to. To set it is dear in a virtual machine, more than all else that a
+    /// poll does in vain; while a peer stalls, each poll would do it again.
+    set_to: Mutex<Option<Instant>>,
+    budget: Budget,
 }
 
 /// What to wait for on a descriptor. Errors and hang-ups are always reported.
@@ -47,7 +54,8 @@ impl Reactor {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
             .map_err(CallError::errno("timerfd_create"))?;
-        let reactor = Self { epoll, timer };
+        let budget = Budget::new(Instant::now());
+        let reactor = Self { epoll, timer, set_to: Mutex::default(), budget };
         reactor.add(reactor.timer.as_fd(), TIMER, Interest::Read)?;
         Ok(reactor)
     }
@@ -100,6 +108,11 @@ impl Reactor {
     /// # Errors
     /// When the kernel refuses the timer.
     pub fn set_timer(&self, when: Option<Instant>) -> Result<(), CallError> {
+        let mut set_to = self.set_to.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has expired stays so until it is set to something else: nobody reads it.
+        if *set_to == when {
+            return Ok(());
+        }
         let set = match when {
             Some(when) => {
                 let left = when.saturating_duration_since(Instant::now());
@@ -108,7 +121,9 @@ impl Reactor {
             }
             None => self.timer.unset(),
         };
-        set.map_err(CallError::errno("timerfd_settime"))
+        set.map_err(CallError::errno("timerfd_settime"))?;
+        *set_to = when;
+        Ok(())
     }
 }
 
@@ -136,4 +151,39 @@ fn timeout_until(until: Option<Instant>) -> EpollTimeout {
     // Rounded up, so that a wait does not end just before its time and spin.
     let millis = left.as_nanos().div_ceil(1_000_000);
     EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+    fn is_readable(reactor: &Reactor) -> bool {
+        let mut set = [PollFd::new(reactor.as_fd(), PollFlags::POLLIN)];
+        nix::poll::poll(&mut set, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn timer_that_is_set_again_to_the_same_time_expires_and_stays_so_until_it_is_set_anew() {
+        let reactor = Reactor::new().unwrap();
+        let end = Instant::now() + Duration::from_millis(20);
+        let soon = Some(end);
+        for _ in 0..3 {
+            reactor.set_timer(soon).unwrap();
+            assert!(!is_readable(&reactor) || Instant::now() >= end);
+        }
+        while !is_readable(&reactor) {
+            assert!(end.elapsed() < Duration::from_secs(20));
+        }
+        reactor.set_timer(soon).unwrap();
+        assert!(is_readable(&reactor));
+        reactor.set_timer(Some(Instant::now() + Duration::from_secs(60))).unwrap();
+        assert!(!is_readable(&reactor));
+        reactor.set_timer(Some(Instant::now())).unwrap();
+        while !is_readable(&reactor) {}
+        reactor.set_timer(None).unwrap();
+        assert!(!is_readable(&reactor));
+        reactor.set_timer(soon).unwrap();
+        while !is_readable(&reactor) {}
+    }
 }

@@ -61,6 +61,24 @@ pub struct TxStats {
 }
 
 impl RxStats {
+    /// The counters with their names.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("packets", self.packets),
+            ("bytes", self.bytes),
+            ("empty_bursts", self.empty_bursts),
+            ("wake_ups", self.wake_ups),
+            ("bad_bounds", self.bad_bounds),
+            ("bad_region", self.bad_region),
+            ("bad_length", self.bad_length),
+            ("bad_chain", self.bad_chain),
+            ("bad_index", self.bad_index),
+            ("bad_header", self.bad_header),
+            ("discarded", self.discarded),
+        ]
+    }
+
     /// Counts a fault under its cause.
     #[cold]
     pub fn count_fault(&mut self, error: QueueError) {
@@ -83,6 +101,25 @@ impl RxStats {
 }
 
 impl TxStats {
+    /// The counters with their names.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 12] {
+        [
+            ("packets", self.packets),
+            ("bytes", self.bytes),
+            ("ring_full", self.ring_full),
+            ("doorbells", self.doorbells),
+            ("doorbells_suppressed", self.doorbells_suppressed),
+            ("bad_bounds", self.bad_bounds),
+            ("bad_region", self.bad_region),
+            ("bad_length", self.bad_length),
+            ("bad_chain", self.bad_chain),
+            ("bad_index", self.bad_index),
+            ("bad_header", self.bad_header),
+            ("refused", self.refused),
+        ]
+    }
+
     /// Counts a fault under its cause.
     #[cold]
     pub fn count_fault(&mut self, error: QueueError) {

@@ -160,6 +160,8 @@ impl RxBatch {
         limits: FillLimits,
     ) -> Result<(), QueueError> {
         let Self { regions, entries, .. } = self;
+        // First, in case that `pieces` panics: nothing is in front of the entries that it made.
+        self.headed = Headed::default();
         let mut ranges = regions.ranges();
         let room = limits.packets_max.min(entries.len());
         let mut used = 0;
@@ -176,7 +178,6 @@ impl RxBatch {
             used += 1;
         }
         (self.used, self.packets, self.exchanged) = (used, used, false);
-        self.headed = Headed::default();
         match odd {
             None => Ok(()),
             Some(piece) => self.fill_chained(std::iter::once(piece).chain(pieces), limits),
@@ -245,11 +246,26 @@ impl RxBatch {
         packets.checked_sub(1).and_then(|last| ends.map(|(at, _)| at + 1).nth(last)).unwrap_or(0)
     }
 
-    /// How many whole packets, and entries, fit `room` slots.
-    pub(super) fn fitting(&self, room: usize) -> (usize, usize) {
-        let entries = &self.entries[..self.used.min(room)];
-        let ends = entries.iter().enumerate().filter(|(_, e)| !e.more());
+    /// How many whole packets, and entries, fit slots of these `capacities`, each entry one, and have
+    /// `front` bytes of their region in front of each entry. Of packets behind a header only those in one
+    /// piece do: the next piece begins where the header would be.
+    pub(super) fn fitting(
+        &self,
+        capacities: impl Iterator<Item = usize>,
+        front: usize,
+    ) -> (usize, usize) {
+        let whole = if self.headed.front > 0 { self.headed.entries } else { self.used };
+        let pairs = self.entries[..whole].iter().zip(capacities).enumerate();
+        let fit = pairs.take_while(|(_, (entry, capacity))| {
+            entry.len() as usize <= *capacity && self.has_in_front(entry, front)
+        });
+        let ends = fit.filter(|(_, (entry, _))| !entry.more());
         ends.fold((0, 0), |(packets, _), (at, _)| (packets + 1, at + 1))
+    }
+
+    fn has_in_front(&self, entry: &RxEntry, front: usize) -> bool {
+        let offset = || self.regions.offset_of(entry.shape.region(), entry.address);
+        front == 0 || offset().is_some_and(|offset| offset >= front as u64)
     }
 
     /// Shape of entry `at`.
@@ -257,7 +273,7 @@ impl RxBatch {
         self.entries[at].shape
     }
 
-    /// Exchanges the buffer of entry `at` for another of the same region.
+    /// Exchanges the buffer of entry `at` for another that holds as much.
     pub(super) fn swap_buffer(&mut self, at: usize, other: &mut NonNull<u8>) {
         std::mem::swap(&mut self.entries[at].address, other);
         self.exchanged = true;

@@ -11,18 +11,66 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const STEPS_MAX_AVX: usize = 256;
 const STEPS_MAX_SSE: usize = 1024;
 
-/// See [`super::copy`], whose contract this is.
+/// See [`super::out`], whose contract this is.
 ///
 /// # Safety
-/// As [`super::copy`].
+/// As [`super::out`].
 #[inline(always)]
-pub(super) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+pub(super) unsafe fn out(to: &mut [u8], from: *const u8) {
+    // SAFETY: `to` is writable for its length; the rest is the caller's contract.
+    unsafe { across(to.as_mut_ptr(), from, to.len()) }
+}
+
+/// See [`super::put`], whose contract this is.
+///
+/// # Safety
+/// As [`super::put`].
+#[inline(always)]
+pub(super) unsafe fn put(to: *mut u8, from: &[u8]) {
+    // SAFETY: `from` is readable for its length; the rest is the caller's contract.
+    unsafe { across(to, from.as_ptr(), from.len()) }
+}
+
+/// See [`super::holds`], whose contract this is.
+///
+/// # Safety
+/// As [`super::holds`].
+#[inline(always)]
+pub(super) unsafe fn holds<const N: usize>(at: *const u8, bytes: &[u8; N]) -> bool {
+    if !(8..=16).contains(&N) {
+        let mut now = [0; N];
+        // SAFETY: the caller's contract is the copy's.
+        unsafe { out(&mut now, at) };
+        return now == *bytes;
+    }
+    let (first, last): (u64, u64);
+    // SAFETY: two words, which overlap unless `N` is 16, within the caller's bytes.
+    unsafe {
+        asm!(
+            "mov {first}, [{at}]",
+            "mov {last}, [{at} + {last_at}]",
+            at = in(reg) at, last_at = const N.saturating_sub(8),
+            first = out(reg) first, last = lateout(reg) last,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
+    first == word(0) && last == word(N.saturating_sub(8))
+}
+
+/// See [`super::across`]; here it is enough that `src` is readable and `dst` writable, and memory that
+/// is private is written by nobody else.
+///
+/// # Safety
+/// As just said, for `len` bytes.
+#[inline(always)]
+pub(super) unsafe fn across(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the caller's contract is this function's.
     unsafe { copy_with(dst, src, len, has_avx()) }
 }
 
 /// # Safety
-/// As [`super::copy`]; `avx` only on a CPU that has it.
+/// As [`across`]; `avx` only on a CPU that has it.
 #[inline(always)]
 pub(super) unsafe fn copy_with(dst: *mut u8, src: *const u8, len: usize, avx: bool) {
     // SAFETY: each kernel copies exactly `len` bytes when `len` is in its range.
@@ -70,7 +118,7 @@ fn has_avx() -> bool {
 /// Two overlapping 32 bytes from either end.
 ///
 /// # Safety
-/// As [`super::copy`], with `32 <= len <= 64`, on a CPU with AVX.
+/// As [`across`], with `32 <= len <= 64`, on a CPU with AVX.
 #[inline(always)]
 unsafe fn copy_32_to_64_avx(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the offsets 0 and len - 32, each with 32 bytes, lie within `len`. The caller checked
@@ -95,7 +143,7 @@ unsafe fn copy_32_to_64_avx(dst: *mut u8, src: *const u8, len: usize) {
 /// Rounds of 64 bytes, the last of which overlaps the one before.
 ///
 /// # Safety
-/// As [`super::copy`], with `64 < len`, on a CPU with AVX.
+/// As [`across`], with `64 < len`, on a CPU with AVX.
 #[inline]
 unsafe fn copy_by_64_avx(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: `at` runs over multiples of 64 below `len - 64`, then is `len - 64`: each round's
@@ -131,7 +179,7 @@ unsafe fn copy_by_64_avx(dst: *mut u8, src: *const u8, len: usize) {
 /// addresses.
 ///
 /// # Safety
-/// As [`super::copy`], with `192 <= len`, on a CPU with AVX.
+/// As [`across`], with `192 <= len`, on a CPU with AVX.
 #[inline]
 unsafe fn copy_long_avx(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the loads and stores at either end lie within `len`. `to` starts at most 64 bytes
@@ -185,7 +233,7 @@ unsafe fn copy_long_avx(dst: *mut u8, src: *const u8, len: usize) {
 /// Two overlapping pairs of 16 bytes from either end.
 ///
 /// # Safety
-/// As [`super::copy`], with `32 <= len <= 64`.
+/// As [`across`], with `32 <= len <= 64`.
 #[inline(always)]
 unsafe fn copy_32_to_64(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the offsets 0, 16, len - 32 and len - 16, each with 16 bytes, lie within `len`.
@@ -209,7 +257,7 @@ unsafe fn copy_32_to_64(dst: *mut u8, src: *const u8, len: usize) {
 /// Two overlapping 16 bytes from either end.
 ///
 /// # Safety
-/// As [`super::copy`], with `16 <= len <= 32`.
+/// As [`across`], with `16 <= len <= 32`.
 #[inline(always)]
 unsafe fn copy_16_to_32(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the offsets 0 and len - 16, each with 16 bytes, lie within `len`.
@@ -229,7 +277,7 @@ unsafe fn copy_16_to_32(dst: *mut u8, src: *const u8, len: usize) {
 /// Two overlapping words from either end, or up to three single bytes.
 ///
 /// # Safety
-/// As [`super::copy`], with `len < 16`.
+/// As [`across`], with `len < 16`.
 #[inline]
 unsafe fn copy_below_16(dst: *mut u8, src: *const u8, len: usize) {
     macro_rules! two_words {
@@ -260,7 +308,7 @@ unsafe fn copy_below_16(dst: *mut u8, src: *const u8, len: usize) {
 /// Rounds of 64 bytes, the last of which overlaps the one before.
 ///
 /// # Safety
-/// As [`super::copy`], with `64 < len`.
+/// As [`across`], with `64 < len`.
 #[inline]
 unsafe fn copy_by_64(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: `at` runs over multiples of 64 below `len - 64`, then is `len - 64`: each round's
@@ -298,7 +346,7 @@ unsafe fn copy_by_64(dst: *mut u8, src: *const u8, len: usize) {
 /// `rep movsb`, which current CPUs run in wide steps.
 ///
 /// # Safety
-/// As [`super::copy`].
+/// As [`across`].
 #[inline(always)]
 unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: reads and writes `len` bytes upwards; the direction flag is clear by the ABI.

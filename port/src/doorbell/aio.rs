@@ -94,6 +94,8 @@ impl Lease {
         if let State::Unused = self.0 {
             self.0 = match Context::obtain() {
                 Ok(context) => State::Ready(context),
+                // For want of memory, which may come back.
+                Err(Errno::ENOMEM) => return Err(Errno::ENOMEM),
                 Err(errno) => State::Refused(errno),
             };
         }

@@ -11,11 +11,11 @@ pub(super) use system::{is_available, run};
 #[expect(unsafe_code, reason = "a system call that nix does not wrap")]
 mod system {
     use nix::libc;
-    use std::ffi::c_int;
+    use std::ffi::c_long;
     use std::sync::OnceLock;
 
-    const PRIVATE_EXPEDITED: c_int = 1 << 3;
-    const REGISTER_PRIVATE_EXPEDITED: c_int = 1 << 4;
+    const PRIVATE_EXPEDITED: c_long = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: c_long = 1 << 4;
 
     /// Whether the kernel takes the call: asked once, because both sides must think the same.
     pub(in super::super) fn is_available() -> bool {
@@ -30,8 +30,8 @@ mod system {
             || membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED)
     }
 
-    fn membarrier(command: c_int) -> bool {
-        let (flags, cpu): (c_int, c_int) = (0, 0);
+    fn membarrier(command: c_long) -> bool {
+        let (flags, cpu): (c_long, c_long) = (0, 0);
         // SAFETY: these commands take no pointers, and change nothing but the order in which other
         // threads' accesses are seen, to a stricter one.
         unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) == 0 }

@@ -106,3 +106,50 @@ pub fn waits(key: &'static str, value: &str) -> Result<(Duration, Duration), Ite
     }
     Ok((initial, max))
 }
+
+/// The Ethernet address of one interface: six bytes of one or two hexadecimal digits, separated by
+/// colons; not a group's, and not zero.
+///
+/// # Errors
+/// [`ItemError::BadValue`].
+pub fn mac(key: &'static str, value: &str) -> Result<[u8; 6], ItemError> {
+    let bad =
+        || ItemError::bad(key, value, "an address of one interface such as 02:00:00:00:00:01");
+    let mut bytes = [0; 6];
+    let mut parts = value.split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2)).ok_or_else(bad)?;
+        // `from_str_radix` takes a sign.
+        if !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(bad());
+        }
+        *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+    }
+    let [first, ..] = bytes;
+    if parts.next().is_some() || first & 1 == 1 || bytes == [0; 6] {
+        return Err(bad());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_six_bytes_of_one_or_two_digits() {
+        assert_eq!(mac("mac", "2:0:0A:ff:00:1"), Ok([2, 0, 10, 255, 0, 1]));
+        for bad in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "002:00:00:00:00:01",
+            "02:00:00:00:00:+1",
+            "02:00:00:00:00:0g",
+            "03:00:00:00:00:01",
+            "00:00:00:00:00:00",
+        ] {
+            assert!(mac("mac", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -187,16 +187,19 @@ fn call_previous(
             // SAFETY: installed with SA_SIGINFO, so this is its type.
             let handler = unsafe {
                 std::mem::transmute::<
-                    libc::sighandler_t,
+                    *const (),
                     extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void),
-                >(handler)
+                >(ptr::with_exposed_provenance(handler))
             };
             handler(signal, info, context);
         }
         handler => {
             // SAFETY: neither a special value nor installed with SA_SIGINFO, so this is its type.
-            let handler =
-                unsafe { std::mem::transmute::<libc::sighandler_t, extern "C" fn(c_int)>(handler) };
+            let handler = unsafe {
+                std::mem::transmute::<*const (), extern "C" fn(c_int)>(
+                    ptr::with_exposed_provenance(handler),
+                )
+            };
             handler(signal);
         }
     }

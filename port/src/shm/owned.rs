@@ -6,6 +6,8 @@ use super::mapping::{Mapping, checked_len};
 use super::{MemoryPolicy, RegionError};
 use crate::link::LinkState;
 use memfd::{FileSeal, HugetlbSize, Memfd, MemfdOptions};
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -50,8 +52,9 @@ impl OwnedMemory {
         };
         let memory = options.create(name).map_err(memfd_failed("make memory"))?;
         let file_len = (len.get() as u64).next_multiple_of(page);
+        check_file_limit(file_len).map_err(RegionError::system(SIZE))?;
         let sized = memory.as_file().set_len(file_len);
-        sized.map_err(|source| RegionError::System { operation: "size the memory", source })?;
+        sized.map_err(|source| RegionError::System { operation: SIZE, source })?;
         seal(&memory, backing)?;
         Self::from_fd(memory.into_file().into(), len.get())
     }
@@ -117,6 +120,15 @@ impl OwnedMemory {
     pub fn watch(&self, link: &Arc<LinkState>) -> Result<Watch, RegionError> {
         Watch::new(&self.mapping, link)
     }
+}
+
+const SIZE: &str = "size the memory";
+
+/// Fails where the kernel would, which first ends the process with `SIGXFSZ`: memory is a file to it.
+fn check_file_limit(len: u64) -> Result<(), Errno> {
+    // A limit that cannot be read is none.
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
+    if len > limit { Err(Errno::EFBIG) } else { Ok(()) }
 }
 
 /// Seals the length of `memory`. Kernels before 4.16 do not seal huge pages.

@@ -77,7 +77,8 @@ impl<'t> PackedView<'t> {
     #[must_use]
     #[inline(always)]
     pub fn walk(self, slot: u16) -> PackedWalk<'t> {
-        let at = NonNull::from(self.entry(slot));
+        // Not by way of a reference, which leads to no other entry than its own.
+        let at = self.place(slot);
         // SAFETY: a ring has at least one entry, and this is its last one.
         let last = unsafe { self.first.add(usize::from(self.slots) - 1) };
         PackedWalk { at, view: self, last }
@@ -125,10 +126,17 @@ impl<'t> PackedView<'t> {
 
     #[inline(always)]
     fn entry(&self, slot: u16) -> &'t [AtomicU64; 2] {
+        // SAFETY: `PackedTable::new` checked that the entry lies in the mapping, aligned to 16 bytes.
+        // The table keeps it mapped while it is borrowed.
+        unsafe { self.place(slot).as_ref() }
+    }
+
+    /// Where the entry at `slot` is.
+    #[inline(always)]
+    fn place(&self, slot: u16) -> NonNull<[AtomicU64; 2]> {
         let slot = if slot < self.slots { slot } else { 0 };
-        // SAFETY: `PackedTable::new` checked that `slots` entries, at least one, lie in the mapping,
-        // aligned to 16 bytes. The table keeps them mapped while it is borrowed.
-        unsafe { self.first.add(usize::from(slot)).as_ref() }
+        // SAFETY: `PackedTable::new` checked that `slots` entries, at least one, lie in the mapping.
+        unsafe { self.first.add(usize::from(slot)) }
     }
 }
 
@@ -171,6 +179,16 @@ impl PackedWalk<'_> {
 mod tests {
     use super::*;
     use crate::shm::{Backing, OwnedMemory};
+
+    #[test]
+    fn walk_leads_around_the_ring() {
+        let ring = [const { [const { AtomicU64::new(0) }; 2] }; 3];
+        (7..).zip(&ring).for_each(|(state, [_, word])| word.store(state, Ordering::Relaxed));
+        let first = NonNull::from(&ring).cast();
+        let mut walk = PackedView { first, slots: 3, table: PhantomData }.walk(1);
+        let seen = [(); 4].map(|()| (u64::from_le(walk.load_state()), walk.step()));
+        assert_eq!(seen, [(8, false), (9, true), (7, false), (8, false)]);
+    }
 
     #[test]
     fn ring_of_any_size_keeps_to_its_mapping() {

@@ -150,6 +150,16 @@ impl<'t> UsedView<'t> {
         (head.load(Ordering::Relaxed), len.load(Ordering::Relaxed))
     }
 
+    /// Hints that `count` elements from `slot` on will be read soon.
+    #[inline(always)]
+    pub fn prefetch_read(&self, slot: u16, count: u16) {
+        const PER_LINE: usize = 8;
+        for at in (0..count).step_by(PER_LINE) {
+            let entry = std::ptr::from_ref(self.entry(slot.wrapping_add(at)));
+            crate::copy::prefetch_read(entry.cast());
+        }
+    }
+
     /// Writes the element at `slot`.
     #[inline(always)]
     pub fn store(&self, slot: u16, head: u16, len: u32) {

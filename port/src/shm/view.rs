@@ -283,8 +283,8 @@ impl Regions {
         }
         let from = self.ranges().locate(&Piece::alone(offset, Shape::new(region, len, false)))?;
         // SAFETY: `locate` checked that `len` bytes from there lie in a mapping that `self` keeps
-        // alive; `to` is private.
-        unsafe { crate::copy::copy(to.as_mut_ptr(), from.as_ptr(), to.len()) };
+        // alive.
+        unsafe { crate::copy::out(to, from.as_ptr()) };
         Some(())
     }
 

@@ -12,7 +12,7 @@
 //! | `offload` | what packets from the kernel may leave to be done: `none`, `checksum`, `segmentation` | `segmentation` |
 
 use super::{TapAddress, TapError};
-use crate::port_string::{Choices, ItemError, ItemWriter, Items, Key, choice, number};
+use crate::port_string::{Choices, ItemWriter, Items, Key, choice, mac, number};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -138,25 +138,6 @@ impl fmt::Display for TapConfig {
         }
         ItemWriter(f).word("offload", &self.offload, &TapOffload::default(), &OFFLOADS)
     }
-}
-
-/// An Ethernet address of one station.
-fn mac(key: &'static str, value: &str) -> Result<[u8; 6], ItemError> {
-    let bad = || ItemError::bad(key, value, "an address of one station, such as 02:00:00:00:00:01");
-    let mut bytes = [0; 6];
-    let mut parts = value.split(':');
-    for byte in &mut bytes {
-        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2)).ok_or_else(bad)?;
-        if !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(bad());
-        }
-        *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-    }
-    let [first, ..] = bytes;
-    if parts.next().is_some() || first & 1 == 1 || bytes == [0; 6] {
-        return Err(bad());
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

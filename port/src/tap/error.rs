@@ -27,7 +27,7 @@ pub enum TapError {
     #[error(transparent)]
     Item(#[from] ItemError),
     /// The network namespace cannot be entered.
-    #[error("cannot enter network namespace {}", path.display())]
+    #[error("cannot enter network namespace {}{}", path.display(), namespace_hint(source))]
     Namespace {
         /// Its file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum TapError {
     #[error("cannot open /dev/net/tun")]
     NoDevice(#[source] io::Error),
     /// The interface cannot be made, or is of another kind, or in use.
-    #[error("cannot make TAP {name}")]
+    #[error("cannot make TAP {name}{}", hint(source))]
     Make {
         /// Its name.
         name: String,
@@ -61,4 +61,19 @@ pub enum TapError {
     /// Something else failed.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+/// What to do about a refusal.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ": this needs CAP_NET_ADMIN",
+        _ => "",
+    }
+}
+
+fn namespace_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ": this needs CAP_SYS_ADMIN",
+        _ => "",
+    }
 }

@@ -37,6 +37,9 @@ impl InterfaceIoctl {
     }
 }
 
+/// The kernel's own: sixteen bytes of a name, and a union as large as its `struct ifmap`.
+const _: () = assert!(size_of::<ifreq>() == libc::IFNAMSIZ + 2 * size_of::<libc::c_ulong>() + 8);
+
 /// Makes one of those calls.
 pub(super) fn interface_ioctl(
     fd: BorrowedFd<'_>,
@@ -134,9 +137,8 @@ pub(super) fn write_packet(
 pub(super) fn copy_out(memory: &Mapping, offset: u64, len: u32, to: &mut [u8]) -> usize {
     let Ok(from) = range(memory, offset, len) else { return 0 };
     let len = to.len().min(len as usize);
-    // SAFETY: `range` checked that `len` bytes lie in the mapping, which the caller keeps alive; `to`
-    // is private and at least `len` long.
-    unsafe { copy::copy(to.as_mut_ptr(), from, len) };
+    // SAFETY: `range` checked that `len` bytes lie in the mapping, which the caller keeps alive.
+    unsafe { copy::out(&mut to[..len], from) };
     len
 }
 

@@ -15,6 +15,8 @@ impl RxBatch {
     #[inline(always)]
     pub fn fill_behind(&mut self, front: u32, mut pieces: impl Iterator<Item = Piece>) -> usize {
         let Self { regions, entries, .. } = self;
+        // First, in case that `pieces` panics: less may be in front of the entries that it made.
+        self.headed = Headed::default();
         let mut ranges = regions.ranges();
         let mut used = 0;
         for entry in entries.iter_mut() {
@@ -71,7 +73,7 @@ impl RxBatch {
             // address, of which `N` are read, belong to the same piece; `fill` forgets the entries
             // that it made, `exchanged` tells of addresses that changed since. The batch keeps
             // the mapping alive; `header` is private.
-            unsafe { copy::copy(header.as_mut_ptr(), entry.address.as_ptr().sub(N), N) };
+            unsafe { copy::out(&mut header, entry.address.as_ptr().sub(N)) };
             *offload = decode(&header, entry.len());
         }
     }
@@ -94,7 +96,7 @@ impl RxBatch {
         for entry in &self.entries[..entries] {
             let mut header = [0; N];
             // SAFETY: as in `decode_headers`.
-            unsafe { copy::copy(header.as_mut_ptr(), entry.address.as_ptr().sub(N), N) };
+            unsafe { copy::out(&mut header, entry.address.as_ptr().sub(N)) };
             let Some(offload) = decode(&header, entry.len()) else { break };
             if let Some(slot) = offloads.next() {
                 *slot = offload;
@@ -121,11 +123,9 @@ impl RxEntry {
             return None;
         }
         let whole = ranges.locate(piece)?;
-        copy::prefetch_read(whole.as_ptr());
-        // Behind a header, packets of the shortest length already go on in a second line.
-        copy::prefetch_read(whole.as_ptr().wrapping_add(64));
         // SAFETY: `len()` bytes from the address lie in a mapping, and `front` is less.
         let address = unsafe { whole.add(front as usize) };
+        copy::prefetch_behind(whole.as_ptr(), address.as_ptr(), copy::prefetch_read);
         let shape = Shape::new(shape.region(), shape.len() - front, false);
         Some(Self { address, shape, ahead: ranges.hint(piece.ahead) })
     }
@@ -134,8 +134,10 @@ impl RxEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::burst::FillLimits;
     use crate::offload::Checksum;
     use crate::shm::{Backing, OwnedMemory, Regions, write_u32};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
 
     /// A batch of four packets of eight bytes, each behind its number in four bytes.
@@ -166,6 +168,27 @@ mod tests {
             let expected = if offloads { verified } else { Offload::default() };
             let packets = crate::burst::RxPackets { rest: &batch.entries[..good], batch: &batch };
             assert!(packets.map(|packet| packet.offload()).all(|offload| offload == expected));
+        }
+    }
+
+    #[test]
+    fn nothing_is_in_front_of_entries_of_a_fill_that_panicked() {
+        type Fill = fn(&mut RxBatch, &mut dyn Iterator<Item = Piece>);
+        let fills: [Fill; 2] = [
+            |batch, pieces| assert_eq!(batch.fill_behind(0, pieces), 0),
+            |batch, pieces| {
+                let limits = FillLimits { packets_max: 8, chain_max: 1, piece_len_max: 8 };
+                batch.fill(pieces, limits).unwrap();
+            },
+        ];
+        for fill in fills {
+            let mut batch = batch(true);
+            // In front of this one there is nothing at all.
+            let mut pieces = [Piece::alone(0, Shape::new(0, 8, false))].into_iter();
+            let mut pieces = std::iter::from_fn(|| Some(pieces.next().expect("no more of them")));
+            let filled = AssertUnwindSafe(|| fill(&mut batch, &mut pieces));
+            assert!(catch_unwind(filled).is_err());
+            batch.decode_headers(|_: &[u8; 4], _| panic!("a header in front of the memory"));
         }
     }
 

@@ -57,13 +57,14 @@ impl<'b> RxPacket<'b> {
 
     /// Copies the packet's first bytes to `to`, as many as fit, and returns how many. Compare with
     /// [`len`](Self::len) to see whether that was all.
-    #[inline]
+    // As with `TxBurst::push`.
+    #[inline(always)]
     pub fn copy_to(&self, to: &mut [u8]) -> usize {
         let [one] = self.entries else { return copy_pieces(self.entries, 0, to) };
         let len = to.len().min(one.len() as usize);
         // SAFETY: `RxBatch::fill` checked that `len()` bytes at the address lie in a mapping that
-        // the batch keeps alive; `to` is private and at least `len` long.
-        unsafe { copy::copy(to.as_mut_ptr(), one.address.as_ptr(), len) };
+        // the batch keeps alive.
+        unsafe { copy::out(&mut to[..len], one.address.as_ptr()) };
         len
     }
 
@@ -124,8 +125,9 @@ impl<'b> RxPacket<'b> {
     /// The packet as one slice of shared memory, or `None` when it is in pieces.
     ///
     /// # Safety
-    /// The peer must not write the packet's memory while the slice lives. Nothing enforces that:
-    /// only a peer in the same trust domain can be relied on to keep to it.
+    /// Nobody must write the packet's memory while the slice lives, nor take it away: neither the peer,
+    /// nor another queue of this process that has the memory too (on one pool, all have). Nothing
+    /// enforces that: only a peer in the same trust domain can be relied on to keep to it.
     #[must_use]
     pub unsafe fn as_slice(&self) -> Option<&'b [u8]> {
         let [one] = self.entries else { return None };
@@ -164,8 +166,8 @@ pub(super) fn copy_pieces(entries: &[RxEntry], mut offset: usize, to: &mut [u8])
         let rest = &mut to[done..];
         let take = rest.len().min(len - offset);
         // SAFETY: `offset + take <= len`, and `RxBatch::fill` checked that `len` bytes at the
-        // address lie in a mapping that the lender keeps alive; `rest` is private.
-        unsafe { copy::copy(rest.as_mut_ptr(), entry.address.as_ptr().add(offset), take) };
+        // address lie in a mapping that the lender keeps alive.
+        unsafe { copy::out(&mut rest[..take], entry.address.as_ptr().add(offset)) };
         done += take;
         offset = 0;
     }

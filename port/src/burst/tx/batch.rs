@@ -40,10 +40,9 @@ impl TxSlot {
         self.written = Shape::new(self.holds.region(), len, more);
     }
 
-    /// Exchanges the buffer for another of the same region that holds `written`.
+    /// Exchanges the buffer for another that holds `written`; of that one no more was checked.
     pub(super) fn exchange(&mut self, written: Shape) -> &mut NonNull<u8> {
-        debug_assert!(written.len() <= self.holds.len(), "buffers of one pool have one size");
-        self.written = written;
+        (self.holds, self.written) = (written, written);
         &mut self.address
     }
 
@@ -163,7 +162,9 @@ impl TxBatch {
     /// When a buffer does not lie in its region, or is empty. No slot is reserved then.
     #[inline(always)]
     pub fn reserve(&mut self, buffers: impl Iterator<Item = Piece>) -> Result<(), QueueError> {
-        let Self { regions, slots, .. } = self;
+        let Self { regions, slots, fronts, .. } = self;
+        // First, in case that `buffers` panics: what is in the slots then has nothing in front.
+        fronts.none();
         let mut alike = regions.alike();
         let mut free = 0;
         for (slot, buffer) in slots.iter_mut().zip(buffers) {
@@ -175,7 +176,6 @@ impl TxBatch {
             free += 1;
         }
         self.free = free;
-        self.fronts.none();
         if self.offloads.is_some() {
             self.forget_offloads();
         }
@@ -186,11 +186,11 @@ impl TxBatch {
     /// probably are: any number will do. Done between publishing and the fence before a doorbell,
     /// the time that this takes and the time that the fence takes overlap.
     #[inline(always)]
-    pub fn fetch_ahead(&self, region: u16, offsets: impl Iterator<Item = u32>) {
+    pub fn fetch_ahead(&self, region: u16, offsets: impl Iterator<Item = u64>) {
         let Some(mapping) = self.regions.mapping(region) else { return };
         let base = mapping.base().as_ptr();
         for offset in offsets {
-            copy::prefetch_write(base.wrapping_add(offset as usize));
+            copy::prefetch_write(base.wrapping_add(usize::try_from(offset).unwrap_or(0)));
         }
     }
 
@@ -206,6 +206,11 @@ impl TxBatch {
     #[inline(always)]
     pub(super) fn free_slot(&mut self, at: usize) -> Option<&mut TxSlot> {
         self.slots.get_mut(at).filter(|_| at < self.free)
+    }
+
+    /// The slots of the window.
+    pub(super) fn free_slots(&self) -> &[TxSlot] {
+        self.slots.get(..self.free).unwrap_or_default()
     }
 
     /// Slot number `at` of the window.

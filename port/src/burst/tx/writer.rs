@@ -5,6 +5,7 @@ use super::batch::TxBatch;
 use super::{PushError, TxBurst};
 use crate::burst::RxPacket;
 use crate::copy;
+use std::ptr::NonNull;
 
 /// Lays `frame` out over the slots from `used` on, and returns how many it takes.
 #[cold]
@@ -15,8 +16,7 @@ pub(super) fn push_chained(
     frame: &[u8],
 ) -> Result<usize, PushError> {
     let mut layout = Layout::new(batch, used);
-    // SAFETY: a borrowed slice is readable.
-    unsafe { layout.append(batch, std::ptr::from_ref(frame))? };
+    layout.append(batch, frame)?;
     layout.finish(batch)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn push_pieces(
     for piece in packet.pieces() {
         // SAFETY: `RxBatch::fill` checked that the pieces of a leased packet lie in mappings that
         // its batch keeps alive.
-        unsafe { layout.append(batch, piece)? };
+        unsafe { layout.append_shared(batch, piece)? };
     }
     layout.finish(batch)
 }
@@ -61,8 +61,7 @@ impl<'b, 'q> PacketWriter<'b, 'q> {
     /// # Errors
     /// [`PushError`]: the packet cannot be finished then, only dropped.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), PushError> {
-        // SAFETY: a borrowed slice is readable.
-        unsafe { self.layout.append(self.burst.batch, std::ptr::from_ref(bytes)) }
+        self.layout.append(self.burst.batch, bytes)
     }
 
     /// Overwrites bytes that were appended before, such as a checksum. Returns whether the range
@@ -79,6 +78,12 @@ impl<'b, 'q> PacketWriter<'b, 'q> {
         let taken = self.layout.finish(self.burst.batch)?;
         self.burst.take(taken)
     }
+}
+
+/// A part of a slot that was taken for bytes of a packet.
+struct Room {
+    address: NonNull<u8>,
+    len: usize,
 }
 
 /// A packet that is being laid out over free slots.
@@ -99,39 +104,65 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(batch: &TxBatch, first: usize) -> Self {
-        Self { first, slots: 0, room: 0, header: batch.front(), len: 0, broken: None }
+        Self { first, slots: 0, room: 0, header: batch.front_in_extent(), len: 0, broken: None }
     }
 
-    /// Appends the bytes of `piece`.
+    /// Appends bytes of private memory.
+    fn append(&mut self, batch: &mut TxBatch, mut bytes: &[u8]) -> Result<(), PushError> {
+        while let Some(room) = self.next_room(batch, bytes.len())? {
+            let (now, later) = bytes.split_at(room.len);
+            // SAFETY: the room has `now.len()` bytes, in a mapping that the batch keeps alive.
+            unsafe { copy::put(room.address.as_ptr(), now) };
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes of shared memory.
     ///
     /// # Safety
-    /// `piece` must be readable. It may be shared memory.
-    unsafe fn append(&mut self, batch: &mut TxBatch, piece: *const [u8]) -> Result<(), PushError> {
+    /// `piece` must lie in a mapping that stays for the whole call.
+    unsafe fn append_shared(
+        &mut self,
+        batch: &mut TxBatch,
+        piece: *const [u8],
+    ) -> Result<(), PushError> {
+        let (mut from, mut left) = (piece.cast::<u8>(), piece.len());
+        while let Some(room) = self.next_room(batch, left)? {
+            // SAFETY: the room has `room.len` bytes, in a mapping that the batch keeps alive; no fewer
+            // are left of `piece`.
+            unsafe { copy::across(room.address.as_ptr(), from, room.len) };
+            from = from.wrapping_add(room.len);
+            left -= room.len;
+        }
+        Ok(())
+    }
+
+    /// Takes room for the first of `left` bytes, as many as lie together; `None` when none are left.
+    fn next_room(&mut self, batch: &mut TxBatch, left: usize) -> Result<Option<Room>, PushError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
-        let (mut from, mut left) = (piece.cast::<u8>(), piece.len());
-        while left > 0 {
-            if self.room == 0 {
-                self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
-            }
-            let at_slot = self.first + self.slots - 1;
-            let Some(extent) = batch.extent(at_slot) else { return Err(PushError::Full) };
-            let now = left.min(self.room);
-            // SAFETY: `room <= extent.len`, so the bytes from `extent.len - room` on, of which at
-            // most `room` are written, are the extent's, which `TxBatch::extent` says to lie in a
-            // mapping that the batch keeps alive; `piece` is readable by the caller's contract.
-            unsafe { copy::copy(extent.address.as_ptr().add(extent.len - self.room), from, now) };
-            from = from.wrapping_add(now);
-            let slot = batch.slot_mut(at_slot);
-            #[expect(clippy::cast_possible_truncation, reason = "at most the extent's, a u32")]
-            let written = (slot.written() + now) as u32;
-            slot.set_written(written, true);
-            self.room -= now;
-            self.len += now;
-            left -= now;
+        if left == 0 {
+            return Ok(None);
         }
-        Ok(())
+        if self.room == 0 {
+            self.take_slot(batch, left).inspect_err(|error| self.broken = Some(*error))?;
+        }
+        let at_slot = self.first + self.slots - 1;
+        let Some(extent) = batch.extent(at_slot) else { return Err(PushError::Full) };
+        let len = left.min(self.room);
+        // SAFETY: `room <= extent.len`, so the `room` bytes from there on, of which `len` are taken,
+        // are the extent's, which `TxBatch::extent` says to lie in a mapping that the batch keeps
+        // alive.
+        let address = unsafe { extent.address.add(extent.len - self.room) };
+        let slot = batch.slot_mut(at_slot);
+        #[expect(clippy::cast_possible_truncation, reason = "at most the extent's, a u32")]
+        let written = (slot.written() + len) as u32;
+        slot.set_written(written, true);
+        self.room -= len;
+        self.len += len;
+        Ok(Some(Room { address, len }))
     }
 
     /// Takes slots until one has room.
@@ -163,7 +194,7 @@ impl Layout {
         if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
             return false;
         }
-        let mut header = batch.front();
+        let mut header = batch.front_in_extent();
         for at in self.first..self.first + self.slots {
             let Some(extent) = batch.extent(at) else { return false };
             let skipped = header.min(extent.len);
@@ -175,11 +206,8 @@ impl Layout {
             }
             let (now, later) = bytes.split_at(bytes.len().min(len - offset));
             // SAFETY: behind the `skipped` bytes of header, `len` bytes of the packet were written
-            // to this extent, and `offset + now.len() <= len`; `now` is private memory.
-            unsafe {
-                let to = extent.address.as_ptr().add(skipped + offset);
-                copy::copy(to, now.as_ptr(), now.len());
-            };
+            // to this extent, and `offset + now.len() <= len`.
+            unsafe { copy::put(extent.address.as_ptr().add(skipped + offset), now) };
             (bytes, offset) = (later, 0);
         }
         true

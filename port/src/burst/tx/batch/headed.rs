@@ -15,6 +15,8 @@ pub(super) struct Fronts {
     front: u32,
     /// Packets must not go on in another buffer.
     confined: bool,
+    /// What is kept free has headers and nothing else, in buffers that packets go on in as well.
+    kept: bool,
     /// Slots of the window by [`TxBatch::reserve_pieces`], whose first entries these are then.
     pieces: Box<[Extent]>,
     /// Whether the window is one of those.
@@ -37,7 +39,7 @@ impl Fronts {
     }
 }
 
-/// All the memory of a slot.
+/// The memory of a slot.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::burst::tx) struct Extent {
     /// `len` bytes from here lie in a mapping of the batch's regions.
@@ -60,6 +62,14 @@ impl TxBatch {
         self
     }
 
+    /// Where a packet goes on in another buffer, keeps as much free there as in front of it: for
+    /// headers that need not be written again. Only for windows of whole buffers.
+    #[must_use]
+    pub fn keeping_fronts(mut self) -> Self {
+        self.fronts.kept = true;
+        self
+    }
+
     /// Reserves a window of free slots, each of which is a whole buffer of `buffers`, and returns
     /// how many: it stops at the first buffer that is not all in its region, has no room behind the
     /// header, or goes on in another piece.
@@ -75,11 +85,9 @@ impl TxBatch {
                 break;
             }
             let Some(address) = alike.locate(&buffer) else { break };
-            copy::prefetch_write(address.as_ptr());
-            // Behind a header, packets of the shortest length already go on in a second line.
-            copy::prefetch_write(address.as_ptr().wrapping_add(64));
             // SAFETY: the buffer's `len()` bytes lie in a mapping, and `front` is less.
             slot.address = unsafe { address.add(front as usize) };
+            copy::prefetch_behind(address.as_ptr(), slot.address.as_ptr(), copy::prefetch_write);
             slot.holds = Shape::new(shape.region(), shape.len() - front, false);
             free += 1;
         }
@@ -150,9 +158,16 @@ impl TxBatch {
         }
         let Some(slot) = self.slots.get(at).filter(|_| at < self.free) else { return };
         // SAFETY: `reserve_behind` made this window, as `in_pieces` tells, and checked that `front`
-        // bytes in front of the address, which is `N`, belong to the same buffer; the header is
-        // private memory.
-        unsafe { copy::copy(slot.address.as_ptr().sub(N), header.as_ptr(), N) };
+        // bytes in front of the address, which is `N`, belong to the same buffer; where the address
+        // was exchanged, `RxBatch::fitting` checked that they belong to the same region.
+        unsafe {
+            let front = slot.address.as_ptr().sub(N);
+            // Mostly the same as a turn before. Where its line is not the packet's, both sides' caches
+            // keep it then.
+            if !copy::holds(front, header) {
+                copy::put(front, header);
+            }
+        }
     }
 
     #[cold]
@@ -161,8 +176,8 @@ impl TxBatch {
         let extents = (at..self.free).map_while(|at| self.extent(at));
         for extent in extents {
             let (now, later) = rest.split_at(rest.len().min(extent.len));
-            // SAFETY: `now` is at most as long as the extent, and private memory.
-            unsafe { copy::copy(extent.address.as_ptr(), now.as_ptr(), now.len()) };
+            // SAFETY: `now` is at most as long as the extent.
+            unsafe { copy::put(extent.address.as_ptr(), now) };
             rest = later;
             if rest.is_empty() || extent.last {
                 return;
@@ -176,21 +191,27 @@ impl TxBatch {
         self.fronts.front as usize
     }
 
+    /// Bytes in front of each packet that belong to its first slot's [extent](Self::extent).
+    #[inline(always)]
+    pub(in crate::burst::tx) fn front_in_extent(&self) -> usize {
+        if self.fronts.kept { 0 } else { self.front() }
+    }
+
     /// Whether a packet may go on in another buffer.
     pub(in crate::burst::tx) fn spans(&self) -> bool {
         !self.fronts.confined
     }
 
-    /// All the memory of slot number `at` of the window, if it was reserved.
+    /// The memory of slot number `at` of the window in which packets are, if it was reserved.
     pub(in crate::burst::tx) fn extent(&self, at: usize) -> Option<Extent> {
         let slot = self.slots.get(at).filter(|_| at < self.free)?;
         if self.fronts.in_pieces {
             return self.fronts.pieces.get(at).copied();
         }
-        let front = self.front();
+        let front = self.front_in_extent();
         // SAFETY: `reserve_behind` checked that `front` bytes in front of the address belong to
-        // the same buffer: `reserve` sets `front` to zero, and buffers are not exchanged in
-        // a batch with a front.
+        // the same buffer: `reserve` sets `front` to zero. Where the address was exchanged,
+        // `RxBatch::fitting` checked that they belong to the same region.
         let address = unsafe { slot.address.sub(front) };
         Some(Extent { address, len: slot.capacity() + front, last: true })
     }
@@ -208,23 +229,45 @@ pub struct WrittenRange {
 }
 
 impl Committed<'_> {
-    /// Where the packets are, with the headers in front of them, for a protocol that takes note of
-    /// what it wrote. One range for each slot that holds something, in order.
+    /// Where the packets are, with the headers in front of them unless these are
+    /// [kept](TxBatch::keeping_fronts), for a protocol that takes note of what it wrote. One range for each slot that holds something, in order.
     pub fn written(&self) -> impl Iterator<Item = WrittenRange> + '_ {
         let batch = &*self.batch;
         // Of the header in front of the packet, what is still to be passed.
-        let (mut front, mut ended) = (batch.front(), false);
+        let (mut front, mut ended) = (batch.front_in_extent(), false);
         (0..self.slots).filter_map(move |at| {
             let (extent, slot) = (batch.extent(at)?, batch.slots.get(at)?);
             let headed = front.min(extent.len);
             front -= headed;
             ended |= slot.written() > 0 && !slot.written.more();
             if extent.last && ended {
-                (front, ended) = (batch.front(), false);
+                (front, ended) = (batch.front_in_extent(), false);
             }
             let (region, len) = (slot.holds.region(), headed + slot.written());
             let offset = batch.regions.offset_of(region, extent.address)?;
             (len > 0).then_some(WrittenRange { region, offset, len })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shm::{Backing, OwnedMemory, Regions, read_u32};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    #[test]
+    fn nothing_is_in_front_of_buffers_of_a_reserve_that_panicked() {
+        let memory = OwnedMemory::create("fronts-test", 4096, Backing::Pages).unwrap();
+        let regions = Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
+        let mut batch = TxBatch::new(regions, 8, 1).behind(4, false);
+        let piece = Piece::alone(64, Shape::new(0, 64, false));
+        assert_eq!(batch.reserve_behind([piece].into_iter()), 1);
+        let mut pieces = [piece].into_iter();
+        let pieces = std::iter::from_fn(|| Some(pieces.next().expect("no more of them")));
+        assert!(catch_unwind(AssertUnwindSafe(|| batch.reserve(pieces))).is_err());
+        batch.write_front(0, &[0xff; 4]);
+        assert_eq!(read_u32(memory.mapping(), 60).unwrap(), 0);
     }
 }
