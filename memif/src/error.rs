@@ -5,7 +5,7 @@
 //! wants what we do not have, [`Refusal`] when we said no, [`ControlError::Rejected`] when the peer
 //! did. [`ControlError::disconnect_reason`] is the one place that decides what a peer is told.
 
-pub use crate::control::{PeerIncompatible, PeerMisbehaved};
+pub use crate::control::{Awaited, PeerIncompatible, PeerMisbehaved};
 
 use crate::control::Refusal;
 use crate::queue::LayoutError;
@@ -72,6 +72,14 @@ pub enum ControlError {
     /// The shared memory cannot be used.
     #[error("shared memory")]
     Layout(#[from] LayoutError),
+    /// The peer did not go on with the handshake in time.
+    #[error("handshake timeout: no {awaited} within {waited:?}")]
+    Stalled {
+        /// What did not come.
+        awaited: Awaited,
+        /// Time that the whole handshake may take.
+        waited: Duration,
+    },
     /// Something did not happen in time.
     #[error("timeout after {waited:?}")]
     Timeout {
@@ -106,8 +114,10 @@ impl ControlError {
             Self::PeerMisbehaved(why) => Reason::of(why),
             Self::Refused(why) => Reason::of(why),
             Self::Layout(why) => Reason::of(&Chain(why)),
-            Self::Timeout { .. } => Reason::new("handshake timeout"),
-            Self::Io { .. } | Self::Config(_) | Self::OutOfOrder { .. } => {
+            Self::Stalled { awaited, .. } => {
+                Reason::of(&format_args!("handshake timeout: no {awaited}"))
+            }
+            Self::Io { .. } | Self::Config(_) | Self::OutOfOrder { .. } | Self::Timeout { .. } => {
                 Reason::new("internal error")
             }
             Self::Rejected { .. } | Self::Disconnected => Reason::default(),

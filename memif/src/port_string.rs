@@ -180,10 +180,11 @@ impl PortItems<'_> {
     }
 }
 
-/// A name that is too long would silently be another one.
+/// A name that is too long, or has a NUL, would silently be another one; control characters are shown
+/// as something else.
 fn name(key: &'static str, value: &str) -> Result<Name, ItemError> {
-    if value.is_empty() || value.len() > Name::CAPACITY {
-        return Err(ItemError::bad(key, value, "1 to 31 bytes"));
+    if value.is_empty() || value.len() > Name::CAPACITY || value.contains(char::is_control) {
+        return Err(ItemError::bad(key, value, "1 to 31 bytes of text"));
     }
     Ok(Name::new(value))
 }

@@ -10,14 +10,15 @@ use ringport::error::QueueError;
 use ringport_memif::config::Reconnect;
 use ringport_memif::wire::{COOKIE, Message};
 use ringport_memif::{
-    Client, ClientConfig, ControlError, DataConfig, DownReason, InterfaceConfig, Link, Listener,
-    ListenerConfig, RxMode,
+    Client, ClientConfig, ControlError, DataConfig, DownReason, EventKind, InterfaceConfig, Link,
+    Listener, ListenerConfig, RxMode,
 };
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// Size that [`script`] announces, and where its S2C ring and the first buffer are.
 const REGION: u64 = 1 << 23;
@@ -303,4 +304,125 @@ fn queues_in_use_on_another_thread_survive_the_end_of_their_link() {
             assert_eq!(thread.join().unwrap(), [QueueError::LinkDown; 2]);
         }
     }
+}
+
+/// Punches a hole where all of a region is.
+fn punch(memory: &impl AsFd, len: u64) {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(memory, hole, 0, i64::try_from(len).unwrap()).unwrap();
+}
+
+/// Uses a link's queues for many bursts, whatever they say.
+fn use_up(link: &mut Link) {
+    let mut bytes = [0; 2048];
+    for _ in 0..1000 {
+        if let Ok(burst) = link.rx[0].rx_burst(32) {
+            burst.packets().for_each(|packet| _ = packet.copy_to(&mut bytes));
+        }
+        if let Ok(mut burst) = link.tx[0].tx_burst(32) {
+            while burst.push(&[7; 60]).is_ok() {}
+            burst.commit();
+        }
+    }
+}
+
+#[test]
+fn hole_punched_into_a_clients_memory_breaks_the_servers_link_at_most() {
+    let place = Place::new();
+    let mut server = server(&place, DataConfig::default());
+    let memory = shared(true, REGION);
+    let (peer, mut link) = linked(&place, &mut server, &memory, &doorbell());
+    publish(&memory, 0, 60);
+    publish(&memory, S2C, 2048);
+    use_up(&mut link);
+    punch(&memory, REGION);
+    // Indices of zero are behind what was published.
+    let error = link.rx[0].rx_burst(8).unwrap_err();
+    assert!(matches!(error, QueueError::IndexRunaway { .. }), "{error}");
+    use_up(&mut link);
+    assert!(matches!(next_down(&mut server), (0, DownReason::Fault(_))));
+    drop(peer);
+    join(&mut server, &mut client(&place));
+}
+
+#[test]
+fn hole_punched_by_the_server_breaks_the_clients_link_at_most() {
+    use ringport::link::LinkState;
+    use ringport_memif::queue::ClientMemory;
+    use ringport_memif::{CacheLine, ClientMemoryConfig, RunParameters};
+    let params = RunParameters { c2s_rings: 1, s2c_rings: 1, log2_ring_size: 4, buffer_size: 256 };
+    let config = ClientMemoryConfig { buffer_size: 256, ..ClientMemoryConfig::default() };
+    let made = ClientMemory::allocate(&params, &config).unwrap();
+    let state = || std::sync::Arc::new(LinkState::new().unwrap());
+    let data = DataConfig::default();
+    let link = state();
+    let region = made.offer("c").unwrap().regions.swap_remove(0);
+    let offer = made.offer("c").unwrap();
+    let theirs = ringport_memif::queue::server_queues(offer, CacheLine::B64, &link, &data);
+    let (mut theirs, mut ours) = (theirs.unwrap(), made.into_queues(&state(), &data).unwrap());
+    for (tx, rx) in [(&mut theirs.tx[0], &mut ours.rx[0]), (&mut ours.tx[0], &mut theirs.rx[0])] {
+        let mut burst = tx.tx_burst(4).unwrap();
+        while burst.push(&[7; 60]).is_ok() {}
+        burst.commit();
+        assert_eq!(rx.rx_burst(8).unwrap().len(), 4);
+    }
+    assert!(nix::unistd::ftruncate(&region.fd, 0).is_err(), "sealed");
+    punch(&region.fd, region.size);
+    for _ in 0..100 {
+        let received = ours.rx[0].rx_burst(8).map(|burst| burst.len());
+        assert!(matches!(received, Err(QueueError::IndexRunaway { .. })), "{received:?}");
+        assert!(ours.tx[0].tx_burst(8).is_err(), "the link is down");
+    }
+}
+
+#[test]
+fn hundreds_of_silent_clients_keep_no_place_from_one_that_speaks() {
+    let place = Place::new();
+    let mut server = server(&place, DataConfig::default());
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(RawPeer::connect(&place.path));
+        // Refusals of those before: they make room.
+        let _ = server.turn();
+    }
+    let mut client = client(&place);
+    let mut up = (false, false);
+    wait_for("both links", || {
+        up.0 |= server.turn().is_some_and(|event| matches!(event.kind, EventKind::LinkUp(_)));
+        up.1 |= client.turn().is_some_and(|event| matches!(event.kind, EventKind::LinkUp(_)));
+        (up.0 && up.1).then_some(())
+    });
+}
+
+#[test]
+fn client_tries_again_after_a_server_that_stalled_at_any_step() {
+    let place = Place::new();
+    let listener = raw_listener(&place.path);
+    let (initial, max) = (Duration::from_millis(1), Duration::from_millis(5));
+    let config = ClientConfig {
+        reconnect: Reconnect::Backoff { initial, max },
+        handshake_timeout: Duration::from_millis(100),
+        ..ClientConfig::new(0)
+    };
+    let mut client = Client::connect(place.address(), config).unwrap();
+    let mut peers = Vec::new();
+    for steps in 0..=5 {
+        let peer = RawPeer::accept(&listener, &mut client);
+        for step in 0..steps {
+            peer.send(&if step == 0 { hello() } else { Message::Ack });
+            peer.receive(&mut client).unwrap();
+        }
+        let (_, error) = next_refusal(&mut client);
+        assert!(matches!(error, ControlError::Stalled { .. }), "{error:?}");
+        peers.push(peer);
+    }
+    drop(listener);
+    std::fs::remove_file(&place.path).unwrap();
+    let mut server = server(&place, DataConfig::default());
+    wait_for("a link", || {
+        let up = client.turn().is_some_and(|event| matches!(event.kind, EventKind::LinkUp(_)));
+        let _ = server.turn();
+        up.then_some(())
+    });
 }

@@ -80,6 +80,20 @@ fn broken_servers(place: &Place) {
     }
 }
 
+/// Clients that come and go in their hundreds.
+fn crowd(place: &Place) {
+    let mut server = server(place);
+    let mut refused = 0;
+    for _ in 0..300 {
+        drop(RawPeer::connect(&place.path));
+        refused += usize::from(server.turn().is_some());
+    }
+    while refused < 300 {
+        next_refusal(&mut server);
+        refused += 1;
+    }
+}
+
 /// A mapped offer that is refused late: the second ring has no cookie.
 fn late_refusal(place: &Place) {
     let mut server = server(place);
@@ -103,7 +117,7 @@ fn descriptors_mappings_and_files_return_to_the_start() {
     // Once for what is made on first use and stays, such as the SIGBUS guard.
     whole_life(&place);
     let before = (open_fds(), shared_mappings());
-    for round in [whole_life, broken_clients, broken_servers, late_refusal] {
+    for round in [whole_life, broken_clients, broken_servers, late_refusal, crowd] {
         round(&place);
         assert_eq!((open_fds(), shared_mappings()), before);
         assert!(!place.path.exists());

@@ -7,7 +7,9 @@ use driver_support::*;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::{TimeVal, TimeValLike};
 use ringport_memif::wire::Message;
-use ringport_memif::{Client, ClientConfig, InterfaceConfig, Listener, ListenerConfig};
+use ringport_memif::{
+    Client, ClientConfig, ControlError, InterfaceConfig, Listener, ListenerConfig,
+};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -28,6 +30,9 @@ fn listener_waits_for_descriptors_without_spinning() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let next = u64::try_from(doorbell().as_raw_fd()).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, next, hard).unwrap();
+    let (id, error) = next_refusal(&mut server);
+    assert!(id.is_none() && matches!(error, ControlError::Io { operation: "accept", .. }));
+    // Which was said once.
     let before = processor_time();
     assert!(server.poll(Some(Duration::from_millis(300))).unwrap().is_none());
     let busy = processor_time() - before;

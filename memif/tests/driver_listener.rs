@@ -189,13 +189,14 @@ fn a_client_that_stalls_at_any_step_meets_the_deadline_and_holds_nobody_up() {
     for _ in &stalled {
         let (_, error) = next_refusal(&mut server);
         assert!(
-            matches!(error, ControlError::Timeout { waited } if waited == timeout),
+            matches!(error, ControlError::Stalled { waited, .. } if waited == timeout),
             "{error:?}"
         );
     }
     assert!(start.elapsed() >= timeout);
-    for peer in &stalled {
-        assert_eq!(peer.goodbye(), "handshake timeout");
+    let owed = ["INIT", "ADD_REGION", "ADD_RING", "ADD_RING or CONNECT", "ADD_RING or CONNECT"];
+    for (peer, owed) in stalled.iter().zip(owed) {
+        assert_eq!(peer.goodbye(), format!("handshake timeout: no {owed}"));
     }
     // The interfaces that they had reserved are free again.
     join(&mut server, &mut client(&place, 2));
@@ -468,7 +469,7 @@ fn the_descriptor_says_when_poll_has_work() {
     // The deadline makes it readable, and so does a second event that waits.
     assert!(readable(&server, 5000));
     let event = wait_for("an event", || server.poll(Some(Duration::ZERO)).unwrap());
-    assert!(matches!(event.kind, EventKind::Refused(ControlError::Timeout { .. })));
+    assert!(matches!(event.kind, EventKind::Refused(ControlError::Stalled { .. })));
     assert!(readable(&server, 1000));
     wait_for("an event", || server.poll(Some(Duration::ZERO)).unwrap());
     assert!(!readable(&server, 0));

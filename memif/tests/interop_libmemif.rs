@@ -24,7 +24,7 @@
 mod support;
 
 use ringport_bench::peers::CommandGuard;
-use ringport_memif::{DownReason, Port};
+use ringport_memif::{DownReason, Port, RxQueue, TxQueue};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -32,7 +32,7 @@ use std::process::Command;
 use std::time::Duration;
 use support::inet::Host;
 use support::optional::optional_peer;
-use support::station::Station;
+use support::station::{NAP_MS, Station};
 use support::table::each_row;
 use support::{Outcome, link, link_down, open, wait_until};
 use tempfile::TempDir;
@@ -81,9 +81,11 @@ impl Row {
     }
 }
 
-fn station(port: &mut Port, ours: &str) -> Outcome<Station> {
+fn station(port: &mut Port, ours: &str) -> Outcome<Station<RxQueue, TxQueue>> {
     let host = Host { mac: [2, 0, 0, 0, 0x55, 1], ip: OURS, ip_mode: false };
-    Ok(Station::new(host, link(port)?, !ours.contains("rx-mode=polling")))
+    let link = link(port)?;
+    let nap = (!ours.contains("rx-mode=polling")).then_some(NAP_MS);
+    Ok(Station::new(host, link.rx, link.tx, nap))
 }
 
 fn rows() -> Vec<Row> {

@@ -20,14 +20,15 @@
 
 mod support;
 
-use ringport_memif::{ControlError, EventKind, Port};
+use ringport_memif::{ControlError, EventKind, Port, RxQueue, TxQueue};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 use support::inet::Host;
 use support::optional::optional_peer;
-use support::station::Station;
+use support::pings::ping_each_other;
+use support::station::{NAP_MS, Station};
 use support::table::each_row;
 use support::vpp::Vpp;
 use support::{Outcome, link, link_down, open, wait_until};
@@ -90,10 +91,12 @@ impl Row {
         format!("{role},id=7{}", self.ours)
     }
 
-    fn station(&self, port: &mut Port) -> Outcome<Station> {
+    fn station(&self, port: &mut Port) -> Outcome<Station<RxQueue, TxQueue>> {
         let ip_mode = self.ours.contains("mode=ip");
         let host = Host { mac: [2, 0, 0, 0, 0x77, 1], ip: OURS, ip_mode };
-        Ok(Station::new(host, link(port)?, !self.ours.contains("rx-mode=polling")))
+        let link = link(port)?;
+        let nap = (!self.ours.contains("rx-mode=polling")).then_some(NAP_MS);
+        Ok(Station::new(host, link.rx, link.tx, nap))
     }
 
     /// Tells VPP everything; our server has to be there before its client comes up, or it waits 3 s.
@@ -115,27 +118,6 @@ impl fmt::Display for Row {
     }
 }
 
-/// VPP and we ping each other.
-fn ping_each_other(vpp: &Vpp, station: &mut Station, lens: &[usize]) -> Outcome {
-    let mac = station.resolve(VPPS)?;
-    for (sequence, &len) in (1..).zip(lens) {
-        let checksum_is_right = station.ping(mac, VPPS, sequence, len)?;
-        if !checksum_is_right {
-            return Err(format!("VPP answered {len} bytes with a wrong checksum").into());
-        }
-        // It waits one interval for the last reply: as long as a busy machine may take.
-        let ping = format!("ping {OURS} repeat 3 interval 0.2 size {len}");
-        let mut running = vpp.begin(&ping)?;
-        station.serve_while(|| Ok(running.wait_end(Duration::ZERO)?.is_none()))?;
-        // VPP learned our address from our own question, so not even the first one may be lost.
-        let said = running.log();
-        if !said.contains("3 sent, 3 received, 0% packet loss") {
-            return Err(format!("{ping}: {said}").into());
-        }
-    }
-    Ok(())
-}
-
 /// The whole life of one link.
 fn run(row: &Row, install: &Path) -> Outcome {
     let dir = TempDir::new()?;
@@ -145,7 +127,7 @@ fn run(row: &Row, install: &Path) -> Outcome {
     if !row.rx_mode.is_empty() {
         vpp.run(&format!("set interface rx-mode memif1/7 {}", row.rx_mode))?;
     }
-    ping_each_other(&vpp, &mut station, row.lens)?;
+    ping_each_other(&vpp, &mut station, VPPS, row.lens)?;
     vpp.check_running()
 }
 
@@ -251,7 +233,7 @@ fn link_returns_after_our_restart_and_after_vpps() {
         let mut vpp = Vpp::start(&peer.dir, dir.path())?;
         let mut port = row.configure(&vpp, &socket)?;
         let mut station = row.station(&mut port)?;
-        ping_each_other(&vpp, &mut station, &[56])?;
+        ping_each_other(&vpp, &mut station, VPPS, &[56])?;
         // Ours: with and without a goodbye.
         for goodbye in [true, false] {
             if goodbye {
@@ -262,7 +244,7 @@ fn link_returns_after_our_restart_and_after_vpps() {
             drop(station);
             port = open(&socket, &row.options())?;
             station = row.station(&mut port)?;
-            ping_each_other(&vpp, &mut station, &[56])?;
+            ping_each_other(&vpp, &mut station, VPPS, &[56])?;
         }
         // VPP's: it is killed, and its successor finds us waiting.
         let old = station;
@@ -274,7 +256,7 @@ fn link_returns_after_our_restart_and_after_vpps() {
         vpp.run("set interface state memif1/7 up")?;
         vpp.run(&format!("set interface ip address memif1/7 {VPPS}/24"))?;
         station = row.station(&mut port)?;
-        ping_each_other(&vpp, &mut station, &[56, 7000])
+        ping_each_other(&vpp, &mut station, VPPS, &[56, 7000])
     });
 }
 
@@ -301,7 +283,7 @@ fn several_interfaces_share_one_socket_of_ours() {
         for (id, link) in links {
             let at = |last| Ipv4Addr::new(192, 168, id, last);
             let host = Host { mac: [2, 0, 0, 0, 1, id], ip: at(1), ip_mode: false };
-            let mut station = Station::new(host, link, true);
+            let mut station = Station::new(host, link.rx, link.tx, Some(NAP_MS));
             let mac = station.resolve(at(2))?;
             station.ping(mac, at(2), 1, 1400)?;
         }

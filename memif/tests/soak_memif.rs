@@ -16,135 +16,48 @@ mod support;
 use driver_support::Place;
 use nix::sys::signal::Signal;
 use ringport::error::QueueError;
+use ringport_bench::interop::kills::{kills, live};
 use ringport_bench::interop::soak::Soak;
 use ringport_bench::peers::testpmd::{MemifArgs, MemifRole, Mode};
-use ringport_bench::peers::{CommandGuard, PeerLock, Testpmd, require_peer};
-use ringport_memif::{DownReason, Event, EventKind, Link, Port};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use ringport_bench::peers::{PeerLock, Testpmd, require_peer};
+use std::time::Duration;
 use support::echo::{EchoPlan, Unwritten, echo, echo_some, pump};
 use support::{Killed, Outcome, link, link_down, open};
 
-/// Kills of a process of ours, and restarts of either side with testpmd, in a full run.
-const KILLS: u64 = 2000;
+/// Kills of processes of ours in each role, and restarts of either side with testpmd, in a full run.
+const KILLS: u64 = 5000;
 const RESTARTS: u64 = 500;
-
-/// What our own peer process is told to be.
-const CHILD_PORT: &str = "RINGPORT_SOAK_CHILD_PORT";
 
 /// One of the five that share the time.
 fn soak(name: &'static str, wanted: u64) -> Soak {
     Soak::new(name, wanted, 5)
 }
 
-/// A number below `limit` that differs each time.
-fn random(state: &mut u64, limit: u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state % limit
-}
-
 /// Not a test: what this program does when it is started as a peer.
 #[test]
 #[ignore = "the peer process of the others"]
 fn child_peer() {
-    let Ok(text) = std::env::var(CHILD_PORT) else { return };
-    let mut port = Port::open(&text).unwrap();
-    let mut link: Option<Link> = None;
-    loop {
-        match port.poll(Some(Duration::ZERO)).unwrap() {
-            Some(Event { kind: EventKind::LinkUp(up), .. }) => link = Some(*up),
-            Some(Event { kind: EventKind::LinkDown(_), .. }) => link = None,
-            Some(_) => {}
-            None => match &mut link {
-                // A fault of the queues is reported by the port.
-                Some(link) => drop(pump(link, Duration::from_millis(1))),
-                None => std::thread::sleep(Duration::from_micros(200)),
-            },
-        }
-    }
-}
-
-fn start_child(port: &str) -> Outcome<CommandGuard> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--exact", "child_peer", "--ignored", "--nocapture"]).env(CHILD_PORT, port);
-    Ok(CommandGuard::spawn("our peer", &mut command)?)
+    live().unwrap();
 }
 
 /// Kills peers of ours at any moment, from before they connect to the middle of traffic.
-fn kills(name: &'static str, ours: &str, theirs: &str) -> Outcome {
+fn kill(name: &'static str, ours: &str, theirs: &str) -> Outcome {
     let _lock = PeerLock::acquire()?;
     let place = Place::new();
-    let child_port = format!("memif:{},{theirs}", place.path.display());
-    let mut soak = soak(name, KILLS / 2);
-    let mut port = open(&place.path, ours)?;
-    let (mut links, mut frames, mut seed) = (0, 0, 0x2545_f491_4f6c_dd1d);
-    while soak.goes_on() {
-        let mut child = start_child(&child_port)?;
-        let mut up: Option<Link> = None;
-        // Most die within the first moments of their link, some before it.
-        let end = Instant::now() + Duration::from_micros(random(&mut seed, 30_000));
-        while Instant::now() < end {
-            match port.poll(Some(Duration::from_micros(100)))?.map(|event| event.kind) {
-                Some(EventKind::LinkUp(link)) => up = Some(*link),
-                Some(EventKind::LinkDown(why)) => return Err(format!("{why}").into()),
-                _ => {}
-            }
-            if let Some(link) = &mut up {
-                pump(link, Duration::from_micros(100))?;
-            }
-        }
-        child.signal(Signal::SIGKILL)?;
-        child.wait_end(Duration::from_secs(5))?;
-        if let Some(mut link) = up {
-            // What it published is still ours to take, and nothing of it may be a fault.
-            pump(&mut link, Duration::from_micros(100))?;
-            frames += link.rx.iter().map(|rx| rx.stats().packets).sum::<u64>();
-            links += 1;
-            match link_down(&mut port)? {
-                DownReason::PeerClosed => {}
-                other => return Err(format!("round {}: {other}", soak.rounds()).into()),
-            }
-        } else {
-            settle(&mut port)?;
-        }
-        drop(child);
-        soak.round()?;
-    }
-    soak.notes = format!("{links} links, {frames} frames received");
-    soak.report();
-    // After all of that a peer that lives works.
-    let _child = start_child(&child_port)?;
-    pump(&mut link(&mut port)?, Duration::from_millis(20))
-}
-
-/// A peer that was killed in its handshake: what is left of it goes away, or a link that came up
-/// unseen goes down.
-fn settle(port: &mut Port) -> Outcome {
-    let mut up = false;
-    loop {
-        let patience = if up { support::PATIENCE } else { Duration::from_millis(2) };
-        match port.poll(Some(patience))?.map(|event| event.kind) {
-            Some(EventKind::LinkUp(_)) => up = true,
-            Some(EventKind::LinkDown(_)) => up = false,
-            Some(_) => {}
-            None if up => return Err("a link to a dead peer".into()),
-            None => return Ok(()),
-        }
-    }
+    let port = |options: &str| format!("memif:{},{options}", place.path.display());
+    kills(soak(name, KILLS), &port(ours), &port(theirs))
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn soak_our_server_outlives_clients_that_are_killed() {
-    kills("kill -9 of our client", "role=server", "role=client,reconnect=1ms-5ms").unwrap();
+    kill("kill -9 of our client", "role=server", "role=client,reconnect=1ms-5ms").unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn soak_our_client_outlives_servers_that_are_killed() {
-    kills("kill -9 of our server", "role=client,reconnect=1ms-5ms", "role=server").unwrap();
+    kill("kill -9 of our server", "role=client,reconnect=1ms-5ms", "role=server").unwrap();
 }
 
 fn testpmd(role: MemifRole, place: &Place) -> Outcome<Killed> {

@@ -1,6 +1,6 @@
 //! The client's half of the handshake.
 
-use super::handshake::Handshake;
+use super::handshake::{Awaited, Handshake};
 use super::intake::Incoming;
 use super::limits::check_version;
 use super::offer::Offer;
@@ -12,6 +12,7 @@ use crate::wire::{
     VERSION,
 };
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// What a client has to react to.
@@ -55,15 +56,23 @@ pub struct ClientMachine {
     identity: ClientIdentity,
     outbox: Outbox,
     /// What follows, one message for each ACK.
-    script: VecDeque<Outgoing>,
+    script: VecDeque<Line>,
     handshake: Handshake,
+}
+
+/// A message of ours.
+#[derive(Debug)]
+struct Line {
+    kind: MessageType,
+    outgoing: Outgoing,
 }
 
 #[derive(Debug)]
 enum State {
     AwaitHello,
     AwaitOffer(Hello),
-    AwaitAck,
+    /// Of this message.
+    AwaitAck(MessageType),
     AwaitConnected,
     Up,
     Closed,
@@ -117,7 +126,7 @@ impl ClientMachine {
         }
         self.outbox.push(&self.init());
         self.script = script(offer);
-        self.state = State::AwaitAck;
+        self.state = State::AwaitAck(MessageType::Init);
         Ok(())
     }
 
@@ -149,12 +158,12 @@ impl ClientMachine {
     /// Fails the machine if the handshake has taken too long.
     ///
     /// # Errors
-    /// [`ControlError::Timeout`].
+    /// [`ControlError::Stalled`].
     pub fn on_deadline(&mut self, now: Instant) -> Result<(), ControlError> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = self.handshake.timed_out();
+        let error = self.handshake.timed_out(self.awaited());
         self.close_with(&error.closing_message());
         Err(error)
     }
@@ -169,6 +178,16 @@ impl ClientMachine {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// What the server has to say next.
+    fn awaited(&self) -> Awaited {
+        match self.state {
+            State::AwaitHello => Awaited::Message(MessageType::Hello),
+            State::AwaitAck(message) => Awaited::AckOf(message),
+            State::AwaitConnected => Awaited::Message(MessageType::Connected),
+            State::AwaitOffer(_) | State::Up | State::Closed => Awaited::OwnAnswer,
+        }
     }
 
     fn close_with(&mut self, last: &Message) {
@@ -206,13 +225,15 @@ impl ClientMachine {
 
     fn on_ack(&mut self) -> Result<(), PeerMisbehaved> {
         let unexpected = PeerMisbehaved::Unexpected { message: MessageType::Ack };
-        if !matches!(self.state, State::AwaitAck) {
+        if !matches!(self.state, State::AwaitAck(_)) {
             return Err(unexpected);
         }
-        self.outbox.push_outgoing(self.script.pop_front().ok_or(unexpected)?);
-        if self.script.is_empty() {
-            self.state = State::AwaitConnected;
-        }
+        let Line { kind, outgoing } = self.script.pop_front().ok_or(unexpected)?;
+        self.outbox.push_outgoing(outgoing);
+        self.state = match kind {
+            MessageType::Connect => State::AwaitConnected,
+            other => State::AwaitAck(other),
+        };
         Ok(())
     }
 
@@ -235,13 +256,19 @@ impl ClientMachine {
     }
 }
 
+impl Line {
+    fn new(message: &Message, fd: Option<OwnedFd>) -> Self {
+        Self { kind: message.message_type(), outgoing: Outgoing::new(message, fd) }
+    }
+}
+
 /// Everything after INIT: regions, rings from client to server, the other rings, CONNECT. VPP wants
 /// each of the two in ascending order.
-fn script(offer: Offer) -> VecDeque<Outgoing> {
+fn script(offer: Offer) -> VecDeque<Line> {
     let mut script = VecDeque::new();
     for (index, region) in (0..=u16::MAX).zip(offer.regions) {
         let message = Message::AddRegion(AddRegion { index, size: region.size });
-        script.push_back(Outgoing::new(&message, Some(region.fd)));
+        script.push_back(Line::new(&message, Some(region.fd)));
     }
     let mut rings = offer.rings;
     rings.sort_by_key(|ring| (ring.direction != Direction::C2s, ring.index));
@@ -254,10 +281,10 @@ fn script(offer: Offer) -> VecDeque<Outgoing> {
             log2_ring_size: ring.log2_ring_size,
             private_header_size: 0,
         });
-        script.push_back(Outgoing::new(&message, Some(ring.doorbell)));
+        script.push_back(Line::new(&message, Some(ring.doorbell)));
     }
     let connect = Message::Connect { if_name: offer.if_name };
-    script.push_back(Outgoing::new(&connect, None));
+    script.push_back(Line::new(&connect, None));
     script
 }
 

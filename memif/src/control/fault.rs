@@ -17,9 +17,8 @@ pub enum PeerMisbehaved {
     /// A message was longer than our buffer of [`MESSAGE_LEN`] bytes.
     #[error("message longer than {MESSAGE_LEN} bytes")]
     MessageTruncated,
-    /// File descriptors were lost on their way: too many in one message, or more than this process
-    /// may have open.
-    #[error("file descriptors lost on their way")]
+    /// File descriptors were lost on their way: more came than this process may have open.
+    #[error("file descriptors lost on their way: more than the receiver may open")]
     FdsTruncated,
     /// A message carries too many or too few file descriptors.
     #[error("{message} with {got} file descriptors, not {expected}")]

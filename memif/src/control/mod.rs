@@ -33,6 +33,7 @@ mod server;
 
 pub use client::{ClientEvent, ClientIdentity, ClientMachine};
 pub use fault::{PeerIncompatible, PeerMisbehaved};
+pub use handshake::Awaited;
 pub use intake::Incoming;
 pub use layout::{CacheLine, RingPlace, detect_cache_line};
 pub use limits::{Admission, Limits, Refusal, RunParameters};

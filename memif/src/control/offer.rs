@@ -1,9 +1,10 @@
 //! What a client shares: regions and rings, collected and checked one by one.
 
+use super::handshake::Awaited;
 use super::layout::{check_bounds, check_overlap};
 use super::{CacheLine, Direction, Limits, RingPlace, detect_cache_line};
 use crate::error::PeerMisbehaved;
-use crate::wire::{AddRegion, AddRing, Name};
+use crate::wire::{AddRegion, AddRing, MessageType, Name};
 use std::os::fd::OwnedFd;
 
 /// Everything that a client shares. The same on both sides, so a proxy can hand it on.
@@ -83,6 +84,17 @@ impl OfferBuilder {
             s2c_rings: 0,
             regions: Vec::new(),
             rings: Vec::new(),
+        }
+    }
+
+    /// What a client says next that has announced so much. Another region may come as well.
+    pub(super) fn awaited(&self) -> Awaited {
+        if self.regions.is_empty() {
+            Awaited::Message(MessageType::AddRegion)
+        } else if self.rings.is_empty() {
+            Awaited::Message(MessageType::AddRing)
+        } else {
+            Awaited::RingOrConnect
         }
     }
 

@@ -1,6 +1,6 @@
 //! The server's half of the handshake.
 
-use super::handshake::Handshake;
+use super::handshake::{Awaited, Handshake};
 use super::intake::Incoming;
 use super::limits::check_version;
 use super::offer::{Offer, OfferBuilder};
@@ -155,12 +155,12 @@ impl ServerMachine {
     /// Fails the machine if the handshake has taken too long.
     ///
     /// # Errors
-    /// [`ControlError::Timeout`].
+    /// [`ControlError::Stalled`].
     pub fn on_deadline(&mut self, now: Instant) -> Result<(), ControlError> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let error = self.handshake.timed_out();
+        let error = self.handshake.timed_out(self.awaited());
         self.close_with(&error.closing_message());
         Err(error)
     }
@@ -175,6 +175,17 @@ impl ServerMachine {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// What the client has to say next.
+    fn awaited(&self) -> Awaited {
+        match &self.state {
+            State::AwaitInit => Awaited::Message(MessageType::Init),
+            State::Building(builder) => builder.awaited(),
+            State::AwaitAdmission | State::AwaitAcceptance | State::Up | State::Closed => {
+                Awaited::OwnAnswer
+            }
+        }
     }
 
     fn close_with(&mut self, last: &Message) {

@@ -46,8 +46,10 @@ pub struct Listener {
     config: ListenerConfig,
     reactor: Reactor,
     socket: Option<ListenSocket>,
-    /// When to accept again after the system ran out of something.
+    /// When to accept again after the system ran out of something, or many came at once.
     accept_again: Option<Instant>,
+    /// Whether the system had run out of something when we accepted last.
+    exhausted: bool,
     interfaces: HashMap<u32, Interface>,
     /// By age.
     clients: BTreeMap<u64, ClientConnection>,
@@ -97,6 +99,7 @@ impl Listener {
             reactor: Reactor::new()?,
             socket: None,
             accept_again: None,
+            exhausted: false,
             interfaces: HashMap::new(),
             clients: BTreeMap::new(),
             last_key: 0,

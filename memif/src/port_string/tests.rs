@@ -90,6 +90,18 @@ fn display_hides_the_secret() {
 }
 
 #[test]
+fn name_that_would_come_back_as_another_is_refused() {
+    for name in ["a\0b", "\0", "\u{1b}[2J", "a\u{85}", &"n".repeat(32)] {
+        for key in ["name", "if-name"] {
+            check_error(
+                &format!("memif:/x,role=client,{key}={name}"),
+                &format!("{key}={name}: expected 1 to 31 bytes of text"),
+            );
+        }
+    }
+}
+
+#[test]
 fn errors_name_key_value_and_limit() {
     check_error("vhost:/x", "port string \"vhost:/x\" does not start with \"memif:\"");
     check_error("memif:/x", "key role is missing: expected server or client");

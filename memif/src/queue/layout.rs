@@ -412,7 +412,7 @@ impl Plan {
         if bytes > REGION_BYTES_MAX {
             return Err(too_large);
         }
-        let headroom = config.headroom;
+        let headroom = headroom(config);
         if u32::from(headroom) >= params.buffer_size {
             return Err(LayoutError::Headroom { headroom, buffer_size: params.buffer_size });
         }
@@ -431,7 +431,7 @@ impl Plan {
     /// The buffers of the ring that lies at place `ring`. Headroom is only for what the server
     /// writes, but all buffers have it, so that they can be exchanged.
     fn buffers(&self, ring: usize, config: &ClientMemoryConfig) -> Result<SlotTable, LayoutError> {
-        let (slots, headroom) = (u64::from(self.slots), config.headroom);
+        let (slots, headroom) = (u64::from(self.slots), headroom(config));
         let (region, buffer_size, starts) = match &config.pool {
             Some(pool) => {
                 (1, config.buffer_size.min(pool.buffer_size()), pool.take(usize::from(self.slots))?)
@@ -455,4 +455,9 @@ impl Plan {
             pool: config.pool.clone(),
         })
     }
+}
+
+/// The bytes in front of each packet.
+fn headroom(config: &ClientMemoryConfig) -> u16 {
+    config.pool.as_ref().map_or(config.headroom, |pool| pool.headroom())
 }

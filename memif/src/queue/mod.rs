@@ -95,7 +95,8 @@ impl BufferSpacing {
 pub struct ClientMemoryConfig {
     /// Size of a buffer, in bytes. With a pool: at most the size of its buffers.
     pub buffer_size: u32,
-    /// Bytes left free in front of each packet that the server writes.
+    /// Bytes left free in front of each packet that the server writes. With a pool it is the pool's
+    /// headroom instead, so that buffers fit every port on it.
     pub headroom: u16,
     /// How far apart buffers lie.
     pub spacing: BufferSpacing,

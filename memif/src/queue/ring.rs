@@ -7,9 +7,11 @@ use ringport::error::QueueError;
 use ringport::link::{LinkState, LinkStatus};
 use ringport::pool::Pool;
 use ringport::ring::{Cursor, RingIdx};
+use ringport::ring_view::RingView;
 use ringport::shm::guard::Watch;
 use ringport::shm::{DescTable, DescView, PerSlot, PerSlotView, SharedU16};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How many slots ahead of their turn lines are fetched, at most. A burst's own lines arrive too late
 /// when they are asked for with the burst; further ahead than this nothing more is gained.
@@ -124,16 +126,17 @@ impl SlotTable {
 
 /// Offsets of a client's buffers, by slot, as they were last seen. A client mostly offers the same
 /// buffer again, so this tells which lines to fetch ahead of their turn. Nothing but a hint.
+///
+/// It begins with zeros. To read all descriptors when a link comes up would let a client with 255
+/// large rings keep the thread for as long as it takes to bring 64 MB of its memory in.
 #[derive(Debug)]
 pub(super) struct Seen(PerSlot<u32>, u16);
 
 impl Seen {
-    fn in_descriptors(descriptors: &DescTable, slots: u16) -> Self {
-        let offset = |slot| Descriptor::from_words(descriptors.load(slot)).offset;
-        Self(
-            PerSlot::new((0..slots).map(offset).collect()),
-            Descriptor::from_words(descriptors.load(0)).region,
-        )
+    /// Of as many slots as are looked up.
+    fn nothing(descriptors: &DescTable, slots: u16) -> Self {
+        let region = Descriptor::from_words(descriptors.load(0)).region;
+        Self(PerSlot::new(vec![0; slots.into()].into()), region)
     }
 
     /// Region and offsets.
@@ -184,8 +187,23 @@ pub(super) struct RingParts {
 }
 
 impl Ring {
+    /// For people who look.
+    pub(super) fn view(&self) -> RingView {
+        let load = |word: &SharedU16| word.atomic().load(Ordering::Relaxed);
+        let (own, peer) = (load(&self.own), load(&self.peer));
+        // The client publishes the head.
+        let (head, tail) = if self.buffers.is_some() { (own, peer) } else { (peer, own) };
+        RingView {
+            layout: "memif",
+            size: self.cursor.ring_size(),
+            words: vec![("head", head), ("tail", tail), ("flags", load(&self.flags))],
+        }
+    }
+
     pub(super) fn new(parts: RingParts) -> Self {
-        let seen = Seen::in_descriptors(&parts.descriptors, parts.cursor.ring_size());
+        // A ring with buffers of our own has no use for it.
+        let slots = if parts.buffers.is_none() { parts.cursor.ring_size() } else { 1 };
+        let seen = Seen::nothing(&parts.descriptors, slots);
         Self {
             seen,
             cursor: parts.cursor,

@@ -6,6 +6,7 @@ use super::ring::{Ring, Window};
 use ringport::burst::{FillLimits, PacketRx, ReleaseRx, Released, RxBatch, RxBurst, Shape};
 use ringport::error::QueueError;
 use ringport::ring::{arm, disarm};
+use ringport::ring_view::RingView;
 use ringport::stats::RxStats;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -97,6 +98,10 @@ impl PacketRx for RxQueue {
 
     fn stats(&self) -> RxStats {
         self.stats()
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        Some(self.side.ring.view())
     }
 }
 

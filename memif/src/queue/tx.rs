@@ -4,6 +4,7 @@ use super::ring::Ring;
 use ringport::burst::{CommitTx, Committed, PacketTx, Shape, TxBatch, TxBurst};
 use ringport::error::QueueError;
 use ringport::ring::must_ring;
+use ringport::ring_view::RingView;
 use ringport::stats::TxStats;
 
 /// A transmit queue: takes packets for the peer on one ring.
@@ -59,6 +60,10 @@ impl PacketTx for TxQueue {
 
     fn stats(&self) -> TxStats {
         self.stats()
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        Some(self.side.ring.view())
     }
 }
 
@@ -133,7 +138,9 @@ impl CommitTx for TxSide {
             Some(own) => (own.region, own.offsets.view()),
             None => seen.offsets(),
         };
-        committed.batch.fetch_ahead(region, (0..ahead).map(|at| offsets.get(next.ahead(at))));
+        committed
+            .batch
+            .fetch_ahead(region, (0..ahead).map(|at| offsets.get(next.ahead(at)).into()));
         self.notify();
     }
 }

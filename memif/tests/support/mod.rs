@@ -4,6 +4,7 @@
 pub mod echo;
 pub mod inet;
 pub mod optional;
+pub mod pings;
 pub mod station;
 pub mod vpp;
 

@@ -3,36 +3,46 @@
 use super::inet::{Host, Seen};
 use super::{Outcome, PATIENCE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ringport_memif::Link;
+use ringport::burst::{PacketRx, PacketTx};
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long an answer is waited for before it is asked again.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// A link with somebody at our end.
-pub struct Station {
+/// Naps longer than an answer may take: without its doorbell it comes too late.
+pub const NAP_MS: u16 = 1000;
+
+/// A link, of any protocol, with somebody at our end.
+pub struct Station<R, T> {
     pub host: Host,
-    pub link: Link,
+    rx: Vec<R>,
+    tx: Vec<T>,
+    /// The queue that sends next.
+    next: usize,
     /// Questions answered.
     pub answered: u64,
-    /// Wait on the doorbell, not in a loop.
-    sleeps: bool,
+    /// Wait on the doorbell for so long at most, in milliseconds, not in a loop.
+    nap_ms: Option<u16>,
     seen: Vec<Seen>,
 }
 
-impl Station {
-    pub fn new(host: Host, link: Link, sleeps: bool) -> Self {
-        Self { host, link, answered: 0, sleeps, seen: Vec::new() }
+impl<R: PacketRx, T: PacketTx> Station<R, T> {
+    pub fn new(host: Host, rx: Vec<R>, tx: Vec<T>, nap_ms: Option<u16>) -> Self {
+        Self { host, rx, tx, next: 0, answered: 0, nap_ms, seen: Vec::new() }
+    }
+
+    /// How often a doorbell has rung.
+    pub fn wake_ups(&self) -> u64 {
+        self.rx.iter().map(|rx| rx.stats().wake_ups).sum()
     }
 
     /// Takes what has arrived and answers it. When nothing has, waits for the doorbell, not longer
-    /// than `patience_ms`.
+    /// than `patience_ms` or than it naps.
     pub fn turn(&mut self, patience_ms: u16) -> Outcome {
         let mut answers = Vec::new();
         let mut idle = true;
-        for rx in &mut self.link.rx {
+        for rx in &mut self.rx {
             for packet in rx.rx_burst(64)?.packets() {
                 idle = false;
                 match self.host.look_at(&packet.detach()) {
@@ -50,24 +60,27 @@ impl Station {
     }
 
     fn wait(&mut self, patience_ms: u16) -> Outcome {
-        if !self.sleeps {
+        let Some(nap_ms) = self.nap_ms else {
             std::thread::sleep(Duration::from_micros(50));
             return Ok(());
-        }
-        for rx in &mut self.link.rx {
+        };
+        for rx in &mut self.rx {
             if rx.arm()? {
                 return Ok(());
             }
         }
-        let fds = self.link.rx.iter().map(|rx| PollFd::new(rx.as_fd(), PollFlags::POLLIN));
-        poll(&mut fds.collect::<Vec<_>>(), PollTimeout::from(patience_ms))?;
+        let fds = self.rx.iter().map(|rx| PollFd::new(rx.doorbell(), PollFlags::POLLIN));
+        poll(&mut fds.collect::<Vec<_>>(), PollTimeout::from(patience_ms.min(nap_ms)))?;
         Ok(())
     }
 
+    /// Sends on each queue in turn.
     fn send(&mut self, packet: &[u8]) -> Outcome {
         let end = Instant::now() + PATIENCE;
+        let queue = self.next;
+        self.next = (queue + 1) % self.tx.len();
         loop {
-            let mut burst = self.link.tx[0].tx_burst(256)?;
+            let mut burst = self.tx[queue].tx_burst(256)?;
             if burst.push(packet).is_ok() {
                 burst.commit();
                 return Ok(());
@@ -88,11 +101,10 @@ impl Station {
     }
 
     /// Waits for what `pick` finds among what was seen. `None` when it takes too long.
-    fn wait_for<T>(&mut self, pick: impl Fn(&Seen) -> Option<T>) -> Outcome<Option<T>> {
+    fn wait_for<F>(&mut self, pick: impl Fn(&Seen) -> Option<F>) -> Outcome<Option<F>> {
         let end = Instant::now() + ANSWER;
         while Instant::now() < end {
-            // Longer than an answer may take: without its doorbell it comes too late.
-            self.turn(1000)?;
+            self.turn(u16::MAX)?;
             if let Some(found) = self.seen.drain(..).find_map(|seen| pick(&seen)) {
                 return Ok(Some(found));
             }

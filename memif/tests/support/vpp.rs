@@ -62,7 +62,8 @@ impl Vpp {
     pub fn run(&self, line: &str) -> Outcome {
         let said = self.try_run(line)?;
         // Creating something prints its name.
-        let fine = said.is_empty() || said.starts_with("memif");
+        let names = ["memif", "VirtualEthernet"];
+        let fine = said.is_empty() || names.iter().any(|name| said.starts_with(name));
         if fine { Ok(()) } else { Err(format!("{line}: {said}").into()) }
     }
 

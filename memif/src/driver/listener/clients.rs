@@ -13,6 +13,7 @@ use crate::wire::{Name, Reason};
 use ringport::link::LinkState;
 use ringport::reactor::Interest;
 use ringport::socket::ListenSocket;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,18 +23,31 @@ impl Listener {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.socket.as_ref().map(ListenSocket::accept) {
                 Some(Ok(Some(socket))) => {
+                    self.exhausted = false;
                     if let Err(error) = self.start(socket) {
                         self.events.push_back(Event::refused(None, error));
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "cannot accept memif connections for a moment");
-                    self.accept_again = Instant::now().checked_add(ACCEPT_PAUSE);
-                    self.set_accepting(Interest::Nothing);
-                    return;
+                    self.report_exhausted(error);
+                    return self.pause_accepting(ACCEPT_PAUSE);
                 }
                 Some(Ok(None)) | None => return,
             }
+        }
+        // Those that come and go without end leave most of the time to others.
+        self.pause_accepting(PAUSE_BETWEEN);
+    }
+
+    fn pause_accepting(&mut self, time: Duration) {
+        self.accept_again = Instant::now().checked_add(time);
+        self.set_accepting(Interest::Nothing);
+    }
+
+    /// Says once that nobody can be accepted, not at each of the attempts that follow.
+    fn report_exhausted(&mut self, error: io::Error) {
+        if !std::mem::replace(&mut self.exhausted, true) {
+            self.events.push_back(Event::refused(None, ControlError::io("accept")(error)));
         }
     }
 
@@ -238,7 +252,10 @@ impl Listener {
 
 /// Bounds what one peer gets done before the others have their turn.
 const MESSAGES_PER_TURN: usize = 64;
-const ACCEPTS_PER_TURN: usize = 16;
+const ACCEPTS_PER_TURN: usize = 4;
+
+/// How long to wait after as many.
+const PAUSE_BETWEEN: Duration = Duration::from_millis(1);
 
 /// How long to leave connections waiting when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
