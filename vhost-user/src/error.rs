@@ -5,7 +5,9 @@
 //! broke the protocol, [`PeerIncompatible`] when it keeps to it but wants what we do not have,
 //! [`ControlError::Failed`] when we could not do what it asked.
 
+pub use crate::device::state::StateError;
 pub use crate::fault::{PeerIncompatible, PeerMisbehaved};
+pub use crate::stream::Part;
 pub use crate::wire::{FrameError, WireError};
 
 use crate::driver::queue::LayoutError;
@@ -13,7 +15,7 @@ use crate::memory::MemoryError;
 use crate::virtqueue::RingError;
 use crate::wire::Request;
 use ringport::doorbell::DoorbellError;
-use ringport::error::CallError;
+use ringport::error::{CallError, QueueError};
 use ringport::port_string::ItemError;
 use ringport::shm::RegionError;
 use ringport::socket::{AddressError, SocketError};
@@ -99,12 +101,53 @@ pub enum DeviceError {
     /// A driver has no memory for its rings, or no doorbells.
     #[error("memory of the driver")]
     Layout(#[from] LayoutError),
+    /// The device's state was not moved.
+    #[error("state of the device")]
+    State(#[from] StateError),
+    /// A message began, and did not come whole in time.
+    #[error("{part} is not whole after {waited:?}")]
+    Unfinished {
+        /// What began.
+        part: Part,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The peer has not said a single message, and another one waits for its place.
+    #[error("peer said nothing for {waited:?}, and makes room for another")]
+    Silent {
+        /// How long a peer may be silent while others wait.
+        waited: Duration,
+    },
     /// Something did not happen in time.
     #[error("timeout after {waited:?}")]
     Timeout {
         /// How long it was waited for.
         waited: Duration,
     },
+}
+
+/// Why a command of a driver was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The device says no.
+    #[error("the device refused the command")]
+    Refused,
+    /// The device answered with what is no answer.
+    #[error("the device answered a command with {answer}, 0 and 1 mean something")]
+    Answer {
+        /// What it wrote; 255 when it wrote nothing.
+        answer: u8,
+    },
+    /// The device did not answer in time. Its control queue is not used any more.
+    #[error("no answer to a command after {waited:?}")]
+    Late {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The device broke the ring of the control queue, which is not used any more.
+    #[error("the device broke the control queue: {0}")]
+    Broken(QueueError),
 }
 
 impl From<ControlError> for DeviceError {

@@ -43,8 +43,8 @@ pub enum PeerMisbehaved {
         /// The request.
         request: Request,
     },
-    /// File descriptors were lost on their way: more than this process may have open.
-    #[error("file descriptors lost on their way")]
+    /// File descriptors were lost on their way: more came than this process may have open.
+    #[error("file descriptors lost on their way: more than this process may open")]
     FdsTruncated,
     /// File descriptors came behind the header of their message.
     #[error("{got} file descriptors behind the header")]
@@ -190,6 +190,12 @@ pub enum PeerMisbehaved {
         /// The request.
         request: Request,
     },
+    /// Descriptors on the second socket, where nothing that we take has any.
+    #[error("{got} file descriptors on the second socket")]
+    ChannelFds {
+        /// Descriptors received.
+        got: usize,
+    },
     /// A value that means nothing.
     #[error("{request} with the value {value:#x}")]
     Value {
@@ -215,6 +221,12 @@ pub enum PeerIncompatible {
     NotOffered {
         /// The request.
         request: Request,
+    },
+    /// A request on the second socket that we do not serve.
+    #[error("request {number} on the second socket is not served")]
+    ChannelRequest {
+        /// Number received.
+        number: u32,
     },
     /// Virtio features are missing that we insist on.
     #[error("features {bits:#x} are required")]

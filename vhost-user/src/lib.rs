@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`Port`] | either side, named at run time |
 //! | [`device`] | a device with sockets and timers: from a configuration to queues |
+//! | [`device::state`] | what a device knows of its driver, for the device that comes next |
 //! | [`driver`] | the other side of it, which has the memory: a driver, and its queues |
 //! | [`port_string`] | ports named by text |
 //! | [`backend`], [`frontend`] | both halves of the conversation, without input or output |
@@ -27,7 +28,7 @@
 //! | [`inflight`] | memory that tells the next back-end how far the rings are |
 //! | [`net`] | the header in front of each packet |
 //! | [`virtqueue`] | receive and transmit queues, and the split and packed rings behind them |
-//! | [`wire`] | the messages, byte for byte |
+//! | [`wire`] | the messages, byte for byte, and the commands of the control queue |
 //! | [`error`] | what can go wrong, by whose fault it is |
 //!
 //! Rx and tx are always from our side: what the peer of a [`Device`] calls its transmit queue is an

@@ -95,6 +95,22 @@ impl Port {
         })
     }
 
+    /// The device that the port is, if it is one: for what only devices do.
+    pub fn device(&mut self) -> Option<&mut Device> {
+        match &mut self.0 {
+            Side::Device(device) => Some(device),
+            Side::Driver(_) => None,
+        }
+    }
+
+    /// The driver that the port is, if it is one: for what only drivers do.
+    pub fn driver(&mut self) -> Option<&mut Driver> {
+        match &mut self.0 {
+            Side::Driver(driver) => Some(driver),
+            Side::Device(_) => None,
+        }
+    }
+
     /// Whether nothing can ever happen again: a port that does not reconnect and has lost its link,
     /// or never got one.
     #[must_use]

@@ -11,16 +11,18 @@
 //! | `ring-size` | both | entries of a ring, 2 to 32768: of a device the most; of a driver a power of two where rings are not packed | device 32768, driver 1024 |
 //! | `packed` | both | whether packed rings are used where both sides have them: `on`, `off` | `on` |
 //! | `in-order`, `mergeable`, `event-idx` | both | the same of that: `on`, `off` | `on` |
+//! | `control` | both | whether the control queue is a ring of the device's, and is used; with at most 127 pairs: `on`, `off` | `off` |
 //! | `offload` | both | what packets may leave to be done: `none`, `checksum`, `segmentation` | `none` |
 //! | `mtu` | both | longest packet without its Ethernet header that the peer is told, 68 to 65535 | none |
 //! | `rx-mode` | both | `polling`, `interrupt`, `adaptive` | `adaptive` |
 //! | `policy` | both | memory that the peer could take back: `guarded`, refused (`sealed`), `trust` | `guarded` |
-//! | `timeout` | both | such as `500ms` or `5s`: of a device, how long a change may wait for a burst; of a driver, how long its device may take to start or stop | `5s` |
+//! | `timeout` | both | such as `500ms` or `5s`: of a device, how long a change may wait for a burst, and a message for its end; of a driver, how long its device may take to start or stop | `5s` |
 //! | `indirect` | device | whether descriptors may be in tables outside the ring: `on`, `off` | `on` |
 //! | `mac` | device | the driver's network address | its own |
 //! | `regions` | device | most memory regions, 1 to 512 | 32 |
 //! | `buffer-size` | driver | bytes of a packet that a buffer holds, 64 to 65536 | 2048 |
 //! | `memory` | driver | `pages`, `hugepages` | `pages` |
+//! | `keep-features` | driver | whether a device that comes later has to have all features of the first link: `on`, `off` | `off` |
 //! | `reconnect` | both | with `socket=connect`: `never`, or first and longest wait such as `100ms-3s` | `100ms-3s` |
 //! | `socket-mode` | both | with `socket=listen`: permissions of the socket file, octal | the umask's |
 //! | `socket-uid`, `socket-gid` | both | with `socket=listen`: owner of the socket file, numbers | ours |
@@ -35,11 +37,11 @@ use crate::error::ConfigError;
 use crate::memory::GuestMemory;
 use crate::port::{PortConfig, RoleConfig};
 use common::Common;
-use ringport::port_string::{ItemError, Items, Key, choice, number};
+use ringport::port_string::{ItemError, Items, Key, choice, mac, number};
 use ringport::retry::Reconnect;
 use ringport::socket::SocketOptions;
 use std::str::FromStr;
-use values::{BACKINGS, CALL_MODES, KICK_MODES, ROLES, Role, SIDES, SWITCH, mac};
+use values::{BACKINGS, CALL_MODES, KICK_MODES, ROLES, Role, SIDES, SWITCH};
 
 /// What every port string of this crate starts with.
 pub const SCHEME: &str = "vhost:";
@@ -48,7 +50,7 @@ const LISTEN: &str = "listen";
 const CONNECT: &str = "connect";
 
 /// Every key, and the side of the socket that it is for.
-const KEYS: [Key; 22] = [
+const KEYS: [Key; 24] = [
     ("role", None),
     ("socket", None),
     ("queues", None),
@@ -57,6 +59,7 @@ const KEYS: [Key; 22] = [
     ("in-order", None),
     ("mergeable", None),
     ("event-idx", None),
+    ("control", None),
     ("offload", None),
     ("mtu", None),
     ("rx-mode", None),
@@ -67,6 +70,7 @@ const KEYS: [Key; 22] = [
     ("regions", None),
     ("buffer-size", None),
     ("memory", None),
+    ("keep-features", None),
     ("reconnect", Some(CONNECT)),
     ("socket-mode", Some(LISTEN)),
     ("socket-uid", Some(LISTEN)),
@@ -74,7 +78,7 @@ const KEYS: [Key; 22] = [
 ];
 
 const DEVICE_KEYS: [&str; 3] = ["indirect", "mac", "regions"];
-const DRIVER_KEYS: [&str; 2] = ["buffer-size", "memory"];
+const DRIVER_KEYS: [&str; 3] = ["buffer-size", "memory", "keep-features"];
 
 impl FromStr for PortConfig {
     type Err = ConfigError;
@@ -131,6 +135,9 @@ fn driver(items: &Items<'_>) -> Result<DriverConfig, ItemError> {
         number(key, value, BUFFER_SIZE_MIN, BUFFER_SIZE_MAX)
     })?;
     items.set(&mut config.backing, "memory", |key, value| choice(key, value, &BACKINGS))?;
+    items.set(&mut config.keep_features, "keep-features", |key, value| {
+        choice(key, value, &SWITCH)
+    })?;
     Ok(config)
 }
 

@@ -2,7 +2,8 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::fault::PeerMisbehaved;
-use crate::wire::{HEADER_LEN, Header};
+use crate::wire::{HEADER_LEN, Header, Request};
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 /// What one read of the socket delivered.
@@ -18,13 +19,13 @@ pub struct Incoming<'a> {
     pub fds_truncated: bool,
 }
 
-/// One message to send. A stream may take it in pieces; the descriptor travels with the first byte.
+/// One message to send. A stream may take it in pieces; descriptors travel with the first byte.
 #[derive(Debug)]
 pub struct Outgoing {
     /// The message.
     pub bytes: Vec<u8>,
-    /// The file descriptor that travels with it; close it after sending.
-    pub fd: Option<OwnedFd>,
+    /// The file descriptors that travel with it; close them after sending.
+    pub fds: Vec<OwnedFd>,
 }
 
 /// One whole message.
@@ -33,6 +34,27 @@ pub(crate) struct Frame {
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
     pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// The part of a message that is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The first twelve bytes, which say what it is.
+    Header,
+    /// What belongs to a request of this number.
+    PayloadOf(u32),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Header => f.write_str("header of a message"),
+            Self::PayloadOf(number) => match Request::from_wire(number) {
+                Some(request) => write!(f, "payload of {request}"),
+                None => write!(f, "payload of request {number}"),
+            },
+        }
+    }
 }
 
 /// What the peer says.
@@ -50,11 +72,26 @@ pub(crate) struct Intake {
     /// Of the header, then of the payload.
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
+    /// Whole messages so far.
+    heard: u64,
 }
 
 impl Intake {
     pub(crate) fn new(expect: Expect) -> Self {
-        Self { expect, header: None, bytes: Vec::new(), fds: Vec::new() }
+        Self { expect, header: None, bytes: Vec::new(), fds: Vec::new(), heard: 0 }
+    }
+
+    /// Whole messages so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// The part of a message that has begun and is not whole.
+    pub(crate) fn unfinished(&self) -> Option<Part> {
+        match self.header {
+            Some(header) => Some(Part::PayloadOf(header.request)),
+            None => (!self.bytes.is_empty()).then_some(Part::Header),
+        }
     }
 
     /// Bytes that are missing from the header, or from the payload. Never 0.
@@ -104,7 +141,7 @@ impl Intake {
 
     fn whole(&mut self) -> Option<Frame> {
         let header = self.header.filter(|header| self.bytes.len() == header.size as usize)?;
-        let empty = Self::new(self.expect);
+        let empty = Self { heard: self.heard.saturating_add(1), ..Self::new(self.expect) };
         let Self { bytes: payload, fds, .. } = std::mem::replace(self, empty);
         Some(Frame { header, payload, fds })
     }

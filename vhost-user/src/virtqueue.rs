@@ -19,6 +19,7 @@
 mod announce;
 mod area;
 mod buffer;
+mod command;
 mod control;
 pub(crate) mod descriptor;
 pub(crate) mod header;
@@ -38,7 +39,8 @@ mod tx;
 #[cfg(test)]
 mod tests;
 
-pub use control::{Prepared, RingControl, rx_ring, tx_ring};
+pub use command::{CommandQueue, CommandStats};
+pub use control::{Prepared, RingControl, command_ring, rx_ring, tx_ring};
 pub use held::HeldPacket;
 pub use rx::RxQueue;
 pub use tx::TxQueue;

@@ -43,6 +43,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod channel;
+mod command;
 pub mod feature;
 mod field;
 mod header;
@@ -53,7 +54,8 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use channel::{ChannelMessage, ChannelRequest, decode_channel_ack};
+pub use channel::{ChannelMessage, ChannelRequest, decode_channel_ack, encode_channel_ack};
+pub use command::{ADDRESSES_MAX, COMMAND_MAX, Command, VLANS};
 pub use feature::ProtocolFeatures;
 pub use header::{FrameError, HEADER_LEN, Header, PAYLOAD_MAX, VERSION};
 pub use message::Message;

@@ -1,24 +1,19 @@
 //! Doorbells in a driver's hands: filled, blocking, a semaphore, closed, rung without end. Neither the
 //! thread that moves packets nor the one that polls the device ever waits for them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod device_support;
 
 use device_support::{
-    AtTheEnd, FEATURES, Front, Hand, PACKED, PATIENCE, Place, Served, exchange, frame, receive,
+    AtTheEnd, FEATURES, Front, Hand, PACKED, PATIENCE, Place, Served, exchange, frame, in_time,
+    receive,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringport_vhost_user::virtqueue::KickMode;
 use ringport_vhost_user::{DeviceConfig, Link, RxQueue};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vhost::VhostBackend;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EFD_SEMAPHORE, EventFd};
 
@@ -30,26 +25,6 @@ fn running(place: &Place, features: u64, kicks: KickMode) -> (Served, Front, Lin
     let link = device.link_up();
     let hands = front.hands(0);
     (device, front, link, hands)
-}
-
-/// Ends the process's test, should `action` hang.
-fn in_time<T>(action: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let start = Instant::now();
-            while !over.load(Ordering::Relaxed) {
-                if start.elapsed() > 2 * PATIENCE {
-                    // A thread that sleeps in the kernel cannot be told to stop.
-                    eprintln!("a doorbell has stopped a thread");
-                    std::process::abort();
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let _over = AtTheEnd(&over);
-        action()
-    })
 }
 
 #[test]

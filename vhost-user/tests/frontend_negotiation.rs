@@ -11,7 +11,7 @@ use frontend_support::{
 };
 use ringport_vhost_user::ControlError;
 use ringport_vhost_user::backend::{BackendConfig, PackedIndex, RingBase};
-use ringport_vhost_user::frontend::{Event, FrontendConfig, PeerIncompatible};
+use ringport_vhost_user::frontend::{Event, FrontendConfig, Offer, PeerIncompatible};
 use ringport_vhost_user::wire::{ProtocolFeatures, Request, feature};
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use Request as R;
 
 /// What every ring is told before it is enabled.
 const RING: [Request; 6] = [
+    R::SetVringCall,
     R::SetVringNum,
     R::SetVringBase,
     R::SetVringAddr,
-    R::SetVringCall,
     R::SetVringErr,
     R::SetVringKick,
 ];
@@ -248,15 +248,15 @@ fn every_ring_is_stopped_where_nothing_is_acknowledged() {
 fn address_and_mtu_of_the_device_are_known_where_it_tells_them() {
     let mut both = Both::new(front_config(), back_config());
     let agreed = both.negotiated();
-    assert_eq!((agreed.mac, agreed.mtu), (Some(MAC), Some(9000)));
+    assert_eq!((agreed.told.mac, agreed.told.mtu), (Some(MAC), Some(9000)));
     let features = FEATURES | feature::MAC;
     let mut both = Both::new(front_config(), BackendConfig { features, ..back_config() });
     let agreed = both.negotiated();
-    assert_eq!((agreed.mac, agreed.mtu), (Some(MAC), None));
+    assert_eq!((agreed.told.mac, agreed.told.mtu), (Some(MAC), None));
     let protocol_features = PROTOCOL.without(ProtocolFeatures::CONFIG);
     let mut both = Both::new(front_config(), BackendConfig { protocol_features, ..back_config() });
     let agreed = both.negotiated();
-    assert_eq!((agreed.mac, agreed.mtu), (None, None));
+    assert_eq!((agreed.told.mac, agreed.told.mtu), (None, None));
     assert_eq!(agreed.features & feature::MAC, 0, "nobody says what it is");
 }
 
@@ -307,6 +307,26 @@ fn back_end_without_required_features_is_refused_and_they_are_named() {
         assert!(both.front.is_closed());
         assert!(both.front.take_outgoing().is_none());
     }
+}
+
+#[test]
+fn address_that_is_required_and_that_nobody_tells_is_missing() {
+    let required_features = feature::VERSION_1 | feature::MAC;
+    let front = FrontendConfig { required_features, ..front_config() };
+    let protocol_features = PROTOCOL.without(ProtocolFeatures::CONFIG);
+    let mut both = Both::new(front, BackendConfig { protocol_features, ..back_config() });
+    let why = PeerIncompatible::FeaturesMissing { bits: feature::MAC };
+    assert_eq!(both.run().unwrap_err(), ControlError::PeerIncompatible(why));
+}
+
+#[test]
+fn every_ring_of_the_most_pairs_is_set_up_and_enabled() {
+    let front = FrontendConfig { queue_pairs: 128, ..front_config() };
+    let mut both = Both::new(front, BackendConfig { queue_pairs: 128, ..back_config() });
+    assert_eq!(both.running().queue_pairs, 128);
+    let started: Vec<u16> = both.data.started.iter().map(|ring| ring.index).collect();
+    assert_eq!(started, (0..256).collect::<Vec<u16>>());
+    assert_eq!(both.data.enabled, started);
 }
 
 #[test]
@@ -365,4 +385,56 @@ fn calls_out_of_order_change_nothing() {
     both.front.stop(now).unwrap();
     assert_eq!(both.front.stop(now), out_of_order("stop"));
     assert_eq!(both.run().unwrap(), Some(Event::Stopped));
+}
+
+#[test]
+fn pairs_and_configuration_can_be_asked_for_one_at_a_time_while_rings_run() {
+    for acks in [true, false] {
+        let mut back = back_config();
+        if !acks {
+            back.protocol_features = PROTOCOL.without(ProtocolFeatures::REPLY_ACK);
+        }
+        let mut both = Both::new(front_config(), back);
+        assert!(!both.front.is_idle());
+        both.running();
+        let now = Instant::now();
+        let said = both.said.len();
+        both.front.enable_pairs(1, now).unwrap();
+        let busy = ControlError::OutOfOrder { call: "read_config" };
+        assert_eq!(both.front.read_config(now), Err(busy));
+        assert!(both.front.deadline().is_some());
+        assert_eq!(both.run().unwrap(), Some(Event::PairsEnabled(1)));
+        assert!(both.front.is_idle() && both.front.deadline().is_none());
+        let sync: &[Request] = if acks { &[] } else { &[R::GetFeatures] };
+        let expected = [&[R::SetVringEnable; 4], sync].concat();
+        let last: Vec<_> = both.said[said..].iter().map(|(request, _)| *request).collect();
+        assert_eq!(last, expected);
+        both.front.read_config(now).unwrap();
+        let told = both.front.agreed().told;
+        assert_eq!(both.run().unwrap(), Some(Event::ConfigRead(told)));
+        assert_eq!((told.mac, told.queue_pairs), (Some(MAC), Some(2)));
+        for wrong in [0, 3] {
+            let refused = ControlError::OutOfOrder { call: "enable_pairs" };
+            assert_eq!(both.front.enable_pairs(wrong, now), Err(refused));
+        }
+        both.front.read_config(now).unwrap();
+        both.front.stop(now).unwrap();
+        assert_eq!(both.run().unwrap(), Some(Event::Stopped));
+    }
+}
+
+#[test]
+fn second_socket_is_passed_on_where_that_was_negotiated() {
+    for (protocol_features, expected) in
+        [(PROTOCOL, 1), (PROTOCOL.without(ProtocolFeatures::BACKEND_REQ), 0)]
+    {
+        let back = BackendConfig { protocol_features, ..back_config() };
+        let mut both = Both::new(front_config(), back);
+        let agreed = both.negotiated();
+        let channel = Some(frontend_support::fd());
+        both.front.offer(Offer { channel, ..offer(&agreed) }, Instant::now()).unwrap();
+        assert_eq!(both.run().unwrap(), Some(Event::Running));
+        let said = both.said.iter().filter(|(request, _)| *request == R::SetBackendReqFd);
+        assert_eq!(said.count(), expected);
+    }
 }

@@ -12,159 +12,20 @@
 )]
 
 mod device_support;
+#[path = "interop_dpdk_driver/row.rs"]
+mod row;
 
-use device_support::{PATIENCE, Place, Served};
-use nix::sys::signal::Signal;
-use ringport::retry::Reconnect;
+use device_support::{PATIENCE, Place, frame, receive, send};
+use ringport_bench::interop::Outcome;
 use ringport_bench::interop::census::Census;
-use ringport_bench::interop::echo::{EchoPlan, echo, pump};
+use ringport_bench::interop::echo::{EchoPlan, echo};
 use ringport_bench::interop::table::each_row;
-use ringport_bench::interop::{Killed, Outcome};
-use ringport_bench::peers::testpmd::{Mode, VhostArgs};
-use ringport_bench::peers::{Testpmd, require_peer_with_hugepages};
-use ringport_vhost_user::device::SocketRole;
-use ringport_vhost_user::driver::Link;
-use ringport_vhost_user::wire::feature;
-use ringport_vhost_user::{DownReason, Driver, DriverConfig, Event};
-use std::fmt;
-use std::time::{Duration, Instant};
+use ringport_bench::peers::require_peer_with_hugepages;
+use ringport_vhost_user::{DownReason, Event};
+use row::Row;
 
 /// Hugepages that a testpmd takes, in megabytes.
 const HUGEPAGES: u64 = 128;
-
-/// Lengths around everything that could matter: cache lines, the copy kernels.
-const LENS: [usize; 8] = [64, 65, 127, 128, 256, 1024, 1499, 1500];
-
-/// As above, where buffers are merged: around one buffer, and up to the longest.
-const LONG_LENS: [usize; 12] = [64, 65, 127, 128, 256, 1024, 1500, 2048, 2049, 4096, 4097, 9000];
-
-/// One link between our driver and testpmd's device.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    packed: bool,
-    in_order: bool,
-    mergeable: bool,
-    ring_size: u16,
-    /// Whether the device listens, or we do.
-    device_listens: bool,
-    pairs: u16,
-    /// Whether we sleep on our doorbells.
-    sleeps: bool,
-}
-
-impl Row {
-    fn new(packed: bool) -> Self {
-        Self {
-            packed,
-            in_order: true,
-            mergeable: true,
-            ring_size: 512,
-            device_listens: true,
-            pairs: 1,
-            sleeps: false,
-        }
-    }
-
-    /// A device that sends everything back once it is told to start.
-    fn testpmd(&self, place: &Place) -> Testpmd {
-        let device = if self.device_listens {
-            VhostArgs::server(&place.path)
-        } else {
-            VhostArgs::client(&place.path)
-        };
-        let testpmd = Testpmd::new().vhost(device).queues(self.pairs).memory(96);
-        testpmd.forward(Mode::Io).interactive().app_arg("--total-num-mbufs=24576")
-    }
-
-    fn driver(&self, place: &Place) -> Served<Driver> {
-        let config = DriverConfig {
-            queue_pairs: self.pairs,
-            ring_size: self.ring_size,
-            packed: self.packed,
-            in_order: self.in_order,
-            mergeable: self.mergeable,
-            mtu: Some(9000),
-            timeout: Duration::from_secs(10),
-            ..DriverConfig::default()
-        };
-        let socket = if self.device_listens {
-            SocketRole::Connect(Reconnect::Backoff {
-                initial: Duration::from_millis(20),
-                max: Duration::from_millis(200),
-            })
-        } else {
-            SocketRole::default()
-        };
-        Served::open(place, socket, config)
-    }
-
-    /// Starts both sides, checks what was agreed on, and has the device forward.
-    fn join(&self, place: &Place) -> Outcome<(Killed, Served<Driver>, Link)> {
-        let driver = self.driver(place);
-        let mut peer = Killed(self.testpmd(place).start()?);
-        let link = self.link(&mut peer, &driver)?;
-        Ok((peer, driver, link))
-    }
-
-    /// The next link, on which the device forwards.
-    fn link(&self, peer: &mut Killed, driver: &Served<Driver>) -> Outcome<Link> {
-        let start = Instant::now();
-        let link = loop {
-            match driver.next() {
-                Event::LinkUp(link) => break *link,
-                Event::Refused(_) if start.elapsed() < PATIENCE => {
-                    peer.process().check_running()?;
-                }
-                other => return Err(format!("no link: {other:?}").into()),
-            }
-        };
-        let has = |bit| link.parameters.features & bit != 0;
-        let agreed = [has(feature::RING_PACKED), has(feature::IN_ORDER), has(feature::MRG_RXBUF)];
-        if agreed != [self.packed, self.in_order, self.mergeable] {
-            return Err(format!("agreed on {:?}", link.parameters).into());
-        }
-        if (link.rx.len(), link.tx.len()) != (self.pairs.into(), self.pairs.into()) {
-            return Err(format!("{} queues", link.rx.len()).into());
-        }
-        peer.start_when_up(1)?;
-        Ok(link)
-    }
-
-    fn plan(&self) -> EchoPlan<'static> {
-        EchoPlan { slots_in_flight: 256, sleeps: self.sleeps, ..EchoPlan::default() }
-    }
-
-    /// Frames of all lengths, one after the other and mixed, each of which has to come back.
-    fn echo(&self, frames: u64) -> Outcome {
-        let place = Place::new();
-        let (mut peer, _driver, mut link) = self.join(&place)?;
-        let lens: &[usize] = if self.mergeable { &LONG_LENS } else { &LENS };
-        for lens in std::iter::once(lens).chain(lens.chunks(1)) {
-            let plan = EchoPlan { lens, frames, ..self.plan() };
-            if let Err(error) = echo(&mut link.rx, &mut link.tx, &plan) {
-                let counters = peer.counters(0);
-                return Err(format!("frames of {lens:?}: {error}; testpmd: {counters:?}").into());
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layout = if self.packed { "packed" } else { "split" };
-        let listens = if self.device_listens { "device" } else { "driver" };
-        let on = |on, text| if on { text } else { "" };
-        let (in_order, merges) = (on(self.in_order, " in order"), on(self.mergeable, " mergeable"));
-        let sleeps = on(self.sleeps, ", ours asleep");
-        let Self { ring_size, pairs, .. } = self;
-        write!(
-            f,
-            "{layout}{in_order}{merges}, {ring_size} entries, {listens} listens, {pairs} pairs"
-        )?;
-        f.write_str(sleeps)
-    }
-}
 
 /// Runs a table; all of them need testpmd with hugepages.
 fn table(test: &str, rows: impl IntoIterator<Item = Row>, run: impl FnMut(&Row) -> Outcome) {
@@ -220,31 +81,17 @@ fn driver_that_sleeps_on_its_doorbells_misses_nothing() {
 }
 
 #[test]
-fn device_restarts_under_traffic_and_each_link_works() {
-    let test = "device_restarts_under_traffic_and_each_link_works";
+fn device_restarts_under_traffic_and_each_link_works_while_another_loses_nothing() {
+    let test = "device_restarts_under_traffic_and_each_link_works_while_another_loses_nothing";
     let rows =
         layouts().flat_map(|row| [true, false].map(|device_listens| Row { device_listens, ..row }));
     table(test, rows, |row| {
-        let place = Place::new();
-        let (mut peer, driver, mut link) = row.join(&place)?;
-        for round in 0..5 {
-            echo(&mut link.rx, &mut link.tx, &EchoPlan { frames: 2000, ..row.plan() })?;
-            pump(&mut link.rx, &mut link.tx, Duration::from_millis(5))?;
-            peer.process().signal(Signal::SIGKILL)?;
-            // Until we notice.
-            while pump(&mut link.rx, &mut link.tx, Duration::from_millis(1)).is_ok() {}
-            match driver.link_down() {
-                DownReason::PeerClosed => {}
-                other => return Err(format!("round {round}: {other}").into()),
-            }
-            drop((link, peer));
-            if row.device_listens {
-                std::fs::remove_file(&place.path)?;
-            }
-            peer = Killed(row.testpmd(&place).start()?);
-            link = row.link(&mut peer, &driver)?;
-        }
-        echo(&mut link.rx, &mut link.tx, &row.plan())
+        let mut left = 5;
+        let moved = row.restarts(2000, || {
+            left -= 1;
+            Ok(left > 0)
+        })?;
+        if moved > 0 { Ok(()) } else { Err("nothing moved elsewhere".into()) }
     });
 }
 
@@ -274,5 +121,39 @@ fn driver_restarts_and_each_link_works() {
             link = row.link(&mut peer, &driver)?;
         }
         echo(&mut link.rx, &mut link.tx, &row.plan())
+    });
+}
+
+/// Frames that are sent on a disabled pair stay in the ring until it is enabled again: DPDK 22.11
+/// neither takes them nor gives their buffers back before.
+#[test]
+fn pairs_are_taken_out_of_use_and_back_while_the_device_runs() {
+    let test = "pairs_are_taken_out_of_use_and_back_while_the_device_runs";
+    table(test, layouts().map(|row| Row { pairs: 2, ..row }), |row| {
+        let place = Place::new();
+        let (_peer, driver, mut link) = row.join(&place)?;
+        let set = |pairs: u16| match driver.ask(move |driver| driver.set_queue_pairs(pairs)) {
+            Err(error) => Err(error.to_string()),
+            Ok(()) => match driver.next() {
+                Event::PairsEnabled(enabled) if enabled == pairs => Ok(()),
+                other => Err(format!("{pairs} pairs: {other:?}")),
+            },
+        };
+        for round in 0..3 {
+            set(1)?;
+            send(&mut link.tx[1], &[frame(60, round), frame(1500, round)]);
+            let plan = EchoPlan { frames: 2000, ..row.plan() };
+            echo(&mut link.rx[..1], &mut link.tx[..1], &plan)?;
+            if !link.rx[1].rx_burst(32)?.is_empty() {
+                return Err("a packet on a disabled pair".into());
+            }
+            set(2)?;
+            let back = receive(&mut link.rx[1], 2);
+            if back != [frame(60, round), frame(1500, round)] {
+                return Err("what was sent on the disabled pair did not come back".into());
+            }
+            echo(&mut link.rx, &mut link.tx, &plan)?;
+        }
+        Ok(())
     });
 }

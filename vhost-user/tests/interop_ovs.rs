@@ -17,7 +17,7 @@ mod device_support;
 
 use device_support::{PATIENCE, Served};
 use ringport::retry::Reconnect;
-use ringport_bench::interop::echo::{EchoPlan, echo, pump};
+use ringport_bench::interop::echo::{self, EchoPlan, End, pump};
 use ringport_bench::interop::frames::fill;
 use ringport_bench::interop::table::each_row;
 use ringport_bench::interop::{Outcome, wait_until};
@@ -104,6 +104,10 @@ impl Row {
 }
 
 impl Attached {
+    fn end(&mut self) -> End<'_> {
+        End { rx: &mut self.link.rx[0], tx: &mut self.link.tx[0] }
+    }
+
     /// Waits for the end of the link, and the one after it.
     fn reattach(self, row: &Row) -> Outcome<Self> {
         let Self { driver, mut link } = self;
@@ -133,42 +137,9 @@ impl fmt::Display for Row {
 
 /// Frames from each of two drivers to the other, each checked.
 fn exchange(a: &mut Attached, b: &mut Attached, frames: u64, lens: &[usize]) -> Outcome {
-    let (a, b) = (&mut a.link, &mut b.link);
-    introduce(a, b, 0)?;
-    introduce(b, a, 1)?;
-    // What one sends arrives at the other.
-    let mut rx = [b.rx.remove(0), a.rx.remove(0)];
-    let mut tx = [a.tx.remove(0), b.tx.remove(0)];
     let plan = EchoPlan { lens, frames, slots_in_flight: 64, ..EchoPlan::default() };
-    let outcome = echo(&mut rx, &mut tx, &plan);
-    let ([br, ar], [at, bt]) = (rx, tx);
-    (a.rx, a.tx, b.rx, b.tx) = (vec![ar], vec![at], vec![br], vec![bt]);
-    outcome
+    echo::exchange(a.end(), b.end(), &plan)
 }
-
-/// Sends until something arrives: a port drops what comes before the switch has noticed its link. The
-/// switch knows then where `from` is.
-fn introduce(from: &mut Link, to: &mut Link, queue: usize) -> Outcome {
-    let mut frame = [0; 64];
-    fill(&mut frame, queue, 0);
-    wait_until("a first frame", || {
-        let mut burst = from.tx[0].tx_burst(1)?;
-        // A full ring has some already.
-        let _ = burst.push(&frame);
-        burst.commit();
-        Ok((!to.rx[0].rx_burst(1)?.is_empty()).then_some(()))
-    })?;
-    let mut last = Instant::now();
-    while last.elapsed() < QUIET {
-        if !to.rx[0].rx_burst(64)?.is_empty() || !from.rx[0].rx_burst(64)?.is_empty() {
-            last = Instant::now();
-        }
-    }
-    Ok(())
-}
-
-/// So long after the last one, no frame is under way any more.
-const QUIET: Duration = Duration::from_millis(50);
 
 /// All that a row may have added.
 const PORTS: [&str; 4] = ["a", "b", "c", "d"];

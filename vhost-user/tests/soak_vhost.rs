@@ -9,26 +9,61 @@
 )]
 
 mod device_support;
+#[path = "interop_dpdk_driver/row.rs"]
+mod driver_row;
 #[path = "interop_dpdk/row.rs"]
 mod row;
 
 use device_support::Place;
 use nix::sys::signal::Signal;
 use ringport_bench::interop::echo::{EchoPlan, echo, pump};
+use ringport_bench::interop::kills::{kills, live};
 use ringport_bench::interop::soak::Soak;
 use ringport_bench::interop::{Killed, Outcome};
-use ringport_bench::peers::require_peer;
 use ringport_bench::peers::testpmd::DataPath;
+use ringport_bench::peers::{PeerLock, require_peer};
 use row::{DeviceRestarts, Row};
 use std::time::Duration;
 
 const RESTARTS: u64 = 500;
 
+/// Kills of processes of ours on each side.
+const KILLS: u64 = 5000;
+
 /// Frames on each link.
 const FRAMES: u64 = 2000;
 
 /// The tests here, which share the time.
-const SOAKS: u32 = 4;
+const SOAKS: u32 = 8;
+
+/// Not a test: what this program does when it is started as a peer.
+#[test]
+#[ignore = "the peer process of the others"]
+fn child_peer() {
+    live().unwrap();
+}
+
+/// Kills peers of ours at any moment, from before they connect to the middle of traffic.
+fn kill_ours(name: &'static str, ours: &str, theirs: &str) -> Outcome {
+    let _lock = PeerLock::acquire()?;
+    let place = Place::new();
+    let port = |options: &str| format!("vhost:{},{options}", place.path.display());
+    kills(Soak::new(name, KILLS, SOAKS), &port(ours), &port(theirs))
+}
+
+#[test]
+#[ignore = "takes minutes: ./ci.sh soak"]
+fn our_device_outlives_drivers_that_are_killed() {
+    let driver = "role=driver,socket=connect,reconnect=1ms-5ms";
+    kill_ours("kill -9 of our driver", "role=device", driver).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: ./ci.sh soak"]
+fn our_driver_outlives_devices_that_are_killed() {
+    let driver = "role=driver,socket=connect,reconnect=1ms-5ms";
+    kill_ours("kill -9 of our device", driver, "role=device").unwrap();
+}
 
 fn kill_drivers(name: &'static str, path: DataPath) -> Outcome {
     let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
@@ -94,4 +129,31 @@ fn restarted_devices_with_split_rings_leave_nothing() {
 fn restarted_devices_with_packed_rings_leave_nothing() {
     restart_devices("restart of our device, packed rings", DataPath::PackedInOrderMergeable)
         .unwrap();
+}
+
+/// The other way round: our driver, and testpmd's device that is killed, beside a link of our own.
+fn kill_devices(name: &'static str, packed: bool, device_listens: bool) -> Outcome {
+    let Some(_peer) = require_peer(name, "dpdk-testpmd") else { return Ok(()) };
+    let row = driver_row::Row { device_listens, ..driver_row::Row::new(packed) };
+    let mut soak = Soak::new(name, RESTARTS, SOAKS);
+    let moved = row.restarts(FRAMES, || {
+        soak.round()?;
+        Ok(soak.goes_on())
+    })?;
+    let came = soak.rounds() * FRAMES;
+    soak.notes = format!("{came} frames came back; {moved} on another link, all of them");
+    soak.report();
+    Ok(())
+}
+
+#[test]
+#[ignore = "takes minutes: ./ci.sh soak"]
+fn killed_devices_with_split_rings_leave_nothing() {
+    kill_devices("kill -9 of a testpmd device, split rings", false, true).unwrap();
+}
+
+#[test]
+#[ignore = "takes minutes: ./ci.sh soak"]
+fn killed_devices_with_packed_rings_leave_nothing() {
+    kill_devices("kill -9 of a testpmd device, packed rings", true, false).unwrap();
 }

@@ -7,7 +7,7 @@ use super::ring::Ring;
 use super::serve::Step;
 use super::{BackendConfig, Event, PeerIncompatible};
 use crate::error::ControlError;
-use crate::stream::{Expect, Frame, Incoming, Intake, Outgoing};
+use crate::stream::{Expect, Frame, Incoming, Intake, Outgoing, Part};
 use crate::wire::{ProtocolFeatures, Request, feature};
 use std::time::Instant;
 
@@ -94,6 +94,16 @@ impl BackendMachine {
                 Err(why.into())
             }
         }
+    }
+
+    /// Whole messages heard so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.intake.heard()
+    }
+
+    /// The part of a message that has begun and is not whole.
+    pub(crate) fn unfinished(&self) -> Option<Part> {
+        self.intake.unfinished()
     }
 
     /// The next message to send.

@@ -58,6 +58,7 @@
 
 mod answer;
 mod base;
+mod channel;
 mod config;
 mod event;
 mod machine;
@@ -70,6 +71,7 @@ mod serve_device;
 mod serve_ring;
 
 pub use base::{PackedIndex, RingBase};
+pub use channel::ChannelMachine;
 pub use config::{BackendConfig, Limits, RING_SIZE_MAX, RINGS_MAX};
 pub use event::{Event, Failed, InflightMemory, RegionOffer, ResetKind, RingAddresses, RingOffer};
 pub use machine::BackendMachine;

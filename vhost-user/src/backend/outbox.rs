@@ -13,7 +13,7 @@ pub(super) struct Outbox(VecDeque<Outgoing>);
 
 impl Outbox {
     pub(super) fn push(&mut self, request: u32, reply: &Reply, fd: Option<OwnedFd>) {
-        self.0.push_back(Outgoing { bytes: reply.encode(request), fd });
+        self.0.push_back(Outgoing { bytes: reply.encode(request), fds: fd.into_iter().collect() });
     }
 
     /// Whether a front-end that asks without reading the answers has to wait.

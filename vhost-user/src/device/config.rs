@@ -45,13 +45,18 @@ pub struct DeviceConfig {
     pub mac: Option<[u8; 6]>,
     /// The longest packet that the driver is told, without its Ethernet header: 68 to 65535 bytes.
     pub mtu: Option<u16>,
+    /// Whether the device has a control queue of its own: one ring more behind all pairs, of which
+    /// there are 127 at most then. Front-ends such as QEMU keep the control queue themselves, and
+    /// expect none here.
+    pub control: bool,
     /// When the driver is asked for kicks.
     pub kicks: KickMode,
     /// What memory is accepted.
     pub policy: MemoryPolicy,
     /// How much of everything is accepted.
     pub limits: Limits,
-    /// How long a change may wait for a burst that is open: then the connection ends.
+    /// How long a change may wait for a burst that is open, and a message for its end: then the
+    /// connection ends.
     pub answer_timeout: Duration,
 }
 
@@ -67,6 +72,7 @@ impl Default for DeviceConfig {
             offloads: Offloads::None,
             mac: None,
             mtu: None,
+            control: false,
             kicks: KickMode::default(),
             policy: MemoryPolicy::default(),
             limits: Limits::default(),
@@ -77,7 +83,8 @@ impl Default for DeviceConfig {
 
 impl DeviceConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        check_range("queues", self.queue_pairs, 1, QUEUE_PAIRS_MAX)?;
+        let pairs_max = QUEUE_PAIRS_MAX - u16::from(self.control);
+        check_range("queues", self.queue_pairs, 1, pairs_max)?;
         check_range("ring-size", self.limits.ring_size, 2, RING_SIZE_MAX)?;
         if let Some(mtu) = self.mtu {
             check_range("mtu", mtu, 68, u16::MAX)?;
@@ -91,7 +98,7 @@ impl DeviceConfig {
             required_features: feature::VERSION_1,
             protocol_features: self.protocol_features(),
             queue_pairs: self.queue_pairs,
-            control_ring: false,
+            control_ring: self.control,
             limits: self.limits,
             answer_timeout: self.answer_timeout,
         }
@@ -99,8 +106,8 @@ impl DeviceConfig {
 
     fn features(&self) -> u64 {
         use feature as f;
-        // The front-end keeps the control queue, and the status of the link; drivers insist on the
-        // bits for more than one pair and for announcing themselves.
+        // The front-end mostly keeps the control queue, and the status of the link; drivers insist on
+        // the bits for more than one pair and for announcing themselves.
         let always = f::VERSION_1 | f::CTRL_VQ | f::GUEST_ANNOUNCE | f::STATUS | f::MQ | f::LOG_ALL;
         let checksum = f::CSUM | f::GUEST_CSUM;
         let segmentation = f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
@@ -111,6 +118,7 @@ impl DeviceConfig {
             (self.event_idx, f::EVENT_IDX),
             (self.packed, f::RING_PACKED),
             (self.in_order, f::IN_ORDER),
+            (self.control, f::CTRL_RX | f::CTRL_VLAN | f::CTRL_MAC_ADDR),
             (self.mac.is_some(), f::MAC),
             (self.mtu.is_some(), f::MTU),
             (self.offloads != Offloads::None, checksum),
@@ -123,7 +131,7 @@ impl DeviceConfig {
         use ProtocolFeatures as P;
         let always = P::MQ | P::RARP | P::REPLY_ACK | P::NET_MTU | P::BACKEND_REQ | P::CONFIG;
         let memory = P::CONFIGURE_MEM_SLOTS | P::LOG_SHMFD | P::INFLIGHT_SHMFD;
-        always | memory | P::BACKEND_SEND_FD | P::RESET_DEVICE | P::STATUS
+        always | memory | P::BACKEND_SEND_FD | P::RESET_DEVICE | P::STATUS | P::DEVICE_STATE
     }
 }
 

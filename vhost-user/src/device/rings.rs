@@ -1,15 +1,16 @@
 //! The rings of one connection, from control's side.
 
-use super::Generation;
 use super::config::ring_features;
+use super::ring::{Ring, begin, doorbell};
+use super::{DeviceConfig, Generation};
 use crate::backend::{RingBase, RingOffer};
 use crate::error::DeviceError;
 use crate::inflight::{Found, InflightArea};
 use crate::log::{DirtyLog, RingLog};
 use crate::memory::GuestMemory;
 use crate::virtqueue::{
-    KickMode, Prepared, RingAddresses, RingControl, RingError, RingStart, RxQueue, TxQueue, packed,
-    rx_ring, split, tx_ring,
+    CommandQueue, KickMode, Prepared, RingAddresses, RingError, RingStart, RxQueue, TxQueue,
+    command_ring, rx_ring, tx_ring,
 };
 use crate::wire::feature;
 use ringport::doorbell::Doorbell;
@@ -19,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Every ring that exists: of pair `n` ring `2n` is what the driver receives from, and `2n + 1` what
-/// it sends to.
+/// it sends to. One more behind them may be for commands.
 #[derive(Debug)]
 pub(super) struct Rings {
     rings: Vec<Ring>,
@@ -27,20 +28,8 @@ pub(super) struct Rings {
     features: u64,
     log: Option<DirtyLog>,
     inflight: Option<InflightArea>,
-}
-
-#[derive(Debug)]
-struct Ring {
-    control: RingControl,
-    /// Guest address under which its device area is logged.
-    log: Option<u64>,
-    /// Entries, while it runs.
-    size: Option<u16>,
-    enabled: bool,
-    /// Told when it breaks.
-    err: Option<Doorbell>,
-    /// Nobody has asked yet.
-    fault: Option<QueueError>,
+    /// Whether packets may flow on rings that the driver has enabled.
+    link_up: bool,
 }
 
 /// The data sides of the rings.
@@ -50,29 +39,45 @@ pub(super) struct Queues {
     pub(super) tx: Vec<TxQueue>,
 }
 
+/// Rings and what is behind them.
+pub(super) type Made = (Rings, Queues, Option<CommandQueue>);
+
 impl Rings {
-    /// Rings that do not run yet, for `pairs` pairs. `wake` is rung when a change has settled, or a
-    /// ring broken.
+    /// Rings that do not run yet. `wake` is rung when a change has settled, or a ring broken.
     pub(super) fn new(
-        pairs: u16,
-        kicks: KickMode,
+        config: &DeviceConfig,
         link: &Arc<LinkState>,
         wake: &Arc<Doorbell>,
-    ) -> Result<(Self, Queues), CallError> {
+    ) -> Result<Made, CallError> {
         let mut queues = Queues { rx: Vec::new(), tx: Vec::new() };
         let mut rings = Vec::new();
-        for _ in 0..pairs {
-            let failed = CallError::io;
+        let failed = CallError::io;
+        for _ in 0..config.queue_pairs {
             let (tx, control) =
                 tx_ring(Arc::clone(link), Arc::clone(wake)).map_err(failed("make a queue"))?;
-            rings.push(Ring::new(control));
+            rings.push(Ring::new(control, true));
             queues.tx.push(tx);
             let (rx, control) =
                 rx_ring(Arc::clone(link), Arc::clone(wake)).map_err(failed("make a queue"))?;
-            rings.push(Ring::new(control));
+            rings.push(Ring::new(control, true));
             queues.rx.push(rx);
         }
-        Ok((Self { rings, kicks, features: 0, log: None, inflight: None }, queues))
+        let mut commands = None;
+        if config.control {
+            let made = command_ring(Arc::clone(link), Arc::clone(wake));
+            let (queue, control) = made.map_err(failed("make a queue"))?;
+            rings.push(Ring::new(control, false));
+            commands = Some(queue);
+        }
+        let rings = Self {
+            rings,
+            kicks: config.kicks,
+            features: 0,
+            log: None,
+            inflight: None,
+            link_up: true,
+        };
+        Ok((rings, queues, commands))
     }
 
     pub(super) fn set_features(&mut self, features: u64, rings_enabled: bool) {
@@ -82,8 +87,21 @@ impl Rings {
             self.relog();
         }
         if rings_enabled {
-            self.rings.iter_mut().for_each(|ring| ring.set_enabled(true));
+            self.rings.iter_mut().for_each(|ring| ring.set_enabled(true, self.link_up));
         }
+    }
+
+    /// Has all packets lost on both ways, or no longer: as if rings were disabled.
+    pub(super) fn set_link(&mut self, up: bool) {
+        self.link_up = up;
+        for ring in &mut self.rings {
+            ring.set_enabled(ring.enabled, up);
+        }
+    }
+
+    /// Whether any ring runs.
+    pub(super) fn any_running(&self) -> bool {
+        self.rings.iter().any(|ring| ring.size.is_some())
     }
 
     pub(super) fn start(
@@ -92,7 +110,7 @@ impl Rings {
         memory: Option<&Arc<GuestMemory>>,
     ) -> Result<(), DeviceError> {
         let (number, kicks, features) = (offer.index, self.kicks, ring_features(self.features));
-        let log = self.log_of(offer.addresses.log);
+        let (log, link_up) = (self.log_of(offer.addresses.log), self.link_up);
         let failed = |source| DeviceError::Ring { ring: number, source };
         let found = self.find_inflight(&offer).map_err(failed)?;
         let ring = self.ring(number);
@@ -111,6 +129,8 @@ impl Rings {
         let base = begin(offer.base, memory, &addresses, found.as_ref()).map_err(failed)?;
         let inflight = found.map(|found| found.start(base, offer.size)).transpose();
         let inflight = inflight.map_err(|error| failed(error.into()))?;
+        // Nobody polls the ring of commands.
+        let kicks = if ring.has_packets { kicks } else { KickMode::Adaptive };
         let start = RingStart {
             addresses,
             base,
@@ -119,7 +139,7 @@ impl Rings {
             kicks: if kick.is_some() { kicks } else { KickMode::Polling },
             kick: kick.map(Arc::new),
             call: call.map(Arc::new),
-            enabled: offer.enabled,
+            enabled: offer.enabled && (link_up || !ring.has_packets),
             log,
             inflight,
         };
@@ -166,8 +186,9 @@ impl Rings {
     }
 
     pub(super) fn set_enabled(&mut self, number: u16, enabled: bool) {
+        let link_up = self.link_up;
         if let Some(ring) = self.ring(number) {
-            ring.set_enabled(enabled);
+            ring.set_enabled(enabled, link_up);
         }
     }
 
@@ -273,73 +294,4 @@ impl Rings {
     fn ring(&mut self, number: u16) -> Option<&mut Ring> {
         self.rings.get_mut(usize::from(number))
     }
-}
-
-impl Ring {
-    fn new(control: RingControl) -> Self {
-        Self { control, log: None, size: None, enabled: false, err: None, fault: None }
-    }
-
-    fn is_active(&self) -> bool {
-        self.size.is_some() && self.enabled
-    }
-
-    fn stop(&mut self) {
-        self.control.stop();
-        self.size = None;
-        self.err = None;
-    }
-
-    fn set_enabled(&mut self, enabled: bool) {
-        self.enabled = enabled;
-        self.control.set_enabled(enabled);
-    }
-
-    fn new_fault(&mut self) -> Option<QueueError> {
-        let error = self.control.fault()?;
-        if self.fault.replace(error).is_some() {
-            return None;
-        }
-        if let Some(err) = &self.err {
-            // It is a courtesy; nobody waits for it.
-            let _ = err.ring();
-        }
-        Some(error)
-    }
-}
-
-/// Where a ring begins.
-///
-/// A split ring says itself how far its last device was: buffers are used in order, so those behind
-/// the published index were not used, whatever the base. DPDK's driver sets the base to 0 when its
-/// device has restarted, and relies on that.
-///
-/// A packed ring does not; the memory for chains in flight does, where the front-end has that.
-fn begin(
-    base: RingBase,
-    memory: &GuestMemory,
-    addresses: &RingAddresses,
-    inflight: Option<&Found>,
-) -> Result<RingBase, RingError> {
-    match base {
-        RingBase::Split { .. } => {
-            let avail = split::published(memory, addresses)?;
-            if let Some(found) = inflight {
-                found.check_order(split::heads(memory, addresses, avail)?)?;
-            }
-            Ok(RingBase::Split { avail })
-        }
-        base @ RingBase::Packed { .. } => {
-            let Some(found) = inflight else { return Ok(base) };
-            let table = packed::table(memory, addresses)?;
-            let kept = found.position(addresses.size, |at| packed::is_used(&table, at))?;
-            Ok(kept.map_or(base, |at| RingBase::Packed { avail: at, used: at }))
-        }
-    }
-}
-
-/// The doorbell behind a descriptor, if there is one.
-fn doorbell(ring: u16, fd: Option<OwnedFd>) -> Result<Option<Doorbell>, DeviceError> {
-    let made = fd.map(Doorbell::from_peer).transpose();
-    made.map_err(|source| DeviceError::Doorbell { ring, source })
 }

@@ -1,86 +1,126 @@
 //! One connection to a front-end: what it asks for, and how it is done.
 
+use super::channel::Channel;
+use super::filter::Filter;
 use super::log::Log;
-use super::memory::{Generation, SharedMemory};
+use super::memory::SharedMemory;
+use super::migrate::Migration;
 use super::rings::{Queues, Rings};
-use super::{DeviceConfig, DownReason, Event, Link, LinkParameters, inflight, space};
-use crate::backend::{self, BackendMachine, Failed, ResetKind};
+use super::status::Status;
+use super::{DeviceConfig, DownReason, Event};
+use crate::backend::BackendMachine;
 use crate::endpoint::{self, Connection, Events, Step};
-use crate::error::{ControlError, DeviceError};
-use crate::virtqueue::{RxQueue, TxQueue};
-use crate::wire::feature;
+use crate::error::DeviceError;
+use crate::virtqueue::{CommandQueue, RxQueue, TxQueue};
+use crate::wire::ProtocolFeatures;
 use ringport::doorbell::Doorbell;
 use ringport::error::{CallError, QueueError};
 use ringport::link::LinkState;
-use ringport::reactor::Interest;
+use ringport::reactor::{Interest, Reactor};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What connections are made with.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) config: DeviceConfig,
+    pub(super) status: Status,
+}
+
+impl Setup {
+    pub(super) fn new(config: DeviceConfig) -> Self {
+        Self { config, status: Status::default() }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    config: DeviceConfig,
-    connection: Connection<BackendMachine>,
-    memory: SharedMemory,
-    rings: Rings,
-    log: Log,
+    pub(super) config: DeviceConfig,
+    pub(super) status: Status,
+    pub(super) connection: Connection<BackendMachine>,
+    pub(super) memory: SharedMemory,
+    pub(super) rings: Rings,
+    pub(super) log: Log,
     link: Arc<LinkState>,
     /// Rung by queues when a change has settled, or a ring broken.
     wake: Arc<Doorbell>,
+    /// What comes and goes.
+    pub(super) side: Reactor,
     /// Until the link is up.
-    queues: Option<Queues>,
+    pub(super) queues: Option<Queues>,
     /// What the front-end is told once every burst is over that began before.
-    waiting: Option<Answer>,
-    pairs_enabled: u16,
-    /// For requests of our own, of which there are none yet; the front-end expects it to be kept.
-    channel: Option<OwnedFd>,
+    pub(super) waiting: Option<Answer>,
+    pub(super) pairs_enabled: u16,
+    pub(super) channel: Channel,
+    pub(super) commands: Option<CommandQueue>,
+    /// What the driver wants, as it said.
+    pub(super) filter: Filter,
+    /// Pairs of queues that it uses, as it said.
+    pub(super) pairs_wanted: Option<u16>,
+    /// Both are those of the device before.
+    pub(super) loaded: bool,
+    pub(super) migration: Migration,
+    /// The message that is half here, by its number, and when its end is due.
+    half: Option<(u64, Instant)>,
     /// Since when the link is up.
-    up: Option<Instant>,
+    pub(super) up: Option<Instant>,
 }
+
+/// In the set of what comes and goes.
+pub(super) const CHANNEL: u64 = 0;
+const COMMANDS: u64 = 1;
+pub(super) const STATE: u64 = 2;
 
 /// An answer that waits for bursts to end.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+pub(super) enum Answer {
     Done,
     Base(u16),
 }
 
-/// How an event goes on.
-enum Next {
-    /// It is done once all bursts are over that began before.
-    WhenSettled(Answer),
-    /// It was answered.
-    Answered,
-}
-
 impl endpoint::Session for Session {
-    type Config = DeviceConfig;
+    type Config = Setup;
     type Rx = RxQueue;
     type Tx = TxQueue;
 
-    fn new(socket: OwnedFd, config: &DeviceConfig) -> Result<Self, DeviceError> {
+    fn new(socket: OwnedFd, setup: &Setup) -> Result<Self, DeviceError> {
+        let Setup { config, status } = setup;
         let link = Arc::new(LinkState::new().map_err(CallError::io("eventfd"))?);
         let wake = Arc::new(Doorbell::create().map_err(CallError::io("eventfd"))?);
-        let (rings, queues) = Rings::new(config.queue_pairs, config.kicks, &link, &wake)?;
+        let (mut rings, queues, commands) = Rings::new(config, &link, &wake)?;
+        let side = Reactor::new()?;
+        if let Some(commands) = &commands {
+            side.add(commands.as_fd(), COMMANDS, Interest::Read)?;
+        }
+        rings.set_link(status.is_up());
         Ok(Self {
             config: *config,
+            status: status.clone(),
             connection: Connection::new(socket, BackendMachine::new(config.backend()))?,
             memory: SharedMemory::new(config.policy, Arc::clone(&link))?,
             rings,
             log: Log::default(),
             link,
             wake,
+            side,
+            commands,
+            filter: Filter::new(0, config.mac),
+            pairs_wanted: None,
+            loaded: false,
+            migration: Migration::default(),
             queues: Some(queues),
             waiting: None,
             pairs_enabled: 0,
-            channel: None,
+            channel: Channel::new(status.word()),
+            half: None,
             up: None,
         })
     }
 
     fn on_socket(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
-        for _ in 0..MESSAGES_PER_TURN {
+        for _ in 0..READS_PER_TURN {
             match self.connection.step()? {
                 Step::Idle => break,
                 Step::Handled => {}
@@ -89,6 +129,7 @@ impl endpoint::Session for Session {
             }
             self.answer_if_settled(events)?;
         }
+        self.note_half();
         self.connection.flush()
     }
 
@@ -104,18 +145,48 @@ impl endpoint::Session for Session {
         self.connection.flush()
     }
 
+    /// Something that came and may go.
+    fn on_side(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
+        // The wait itself does not fail, and waits for nothing.
+        for token in self.side.wait(Some(Instant::now())).unwrap_or_default() {
+            match token {
+                CHANNEL => {
+                    let done = self.channel.go_on(&self.side, CHANNEL);
+                    self.note_channel(done, events);
+                }
+                COMMANDS => self.serve_commands(events),
+                _ => {
+                    let moved = self.go_on_with_state(events);
+                    moved.map_err(|error| DownReason::Protocol(error.into()))?;
+                }
+            }
+        }
+        self.connection.flush()
+    }
+
     /// The front-end took memory back.
     fn fault(&self) -> Option<QueueError> {
         self.link.fault()
     }
 
-    fn on_time(&mut self, now: Instant) -> Result<(), DownReason> {
+    fn on_time(&mut self, now: Instant, events: &mut Events<Self>) -> Result<(), DownReason> {
+        if self.half.is_some_and(|(_, due)| now >= due)
+            && let Some(part) = self.connection.machine.unfinished()
+        {
+            let waited = self.config.answer_timeout;
+            return Err(DownReason::Protocol(DeviceError::Unfinished { part, waited }));
+        }
+        let moved = self.end_late_transfer(now, events);
+        moved.map_err(|error| DownReason::Protocol(error.into()))?;
+        self.connection.flush()?;
         let result = self.connection.machine.on_deadline(now);
         result.map_err(|error| DownReason::Protocol(error.into()))
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.connection.machine.deadline()
+        let half = self.half.map(|(_, due)| due);
+        let others = [self.connection.machine.deadline(), self.migration.deadline()];
+        half.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn interest(&self) -> Interest {
@@ -134,8 +205,16 @@ impl endpoint::Session for Session {
         self.link.wake_fd()
     }
 
+    fn side_fd(&self) -> BorrowedFd<'_> {
+        self.side.as_fd()
+    }
+
     fn up(&self) -> Option<Instant> {
         self.up
+    }
+
+    fn is_silent(&self) -> bool {
+        self.connection.machine.heard() == 0
     }
 
     fn end(&mut self) {
@@ -147,159 +226,47 @@ impl endpoint::Session for Session {
 }
 
 impl Session {
-    fn on_event(
-        &mut self,
-        event: backend::Event,
-        events: &mut Events<Self>,
-    ) -> Result<(), DownReason> {
-        match self.attempt(event, events) {
-            Ok(Next::WhenSettled(answer)) => self.waiting = Some(answer),
-            Ok(Next::Answered) => {}
-            Err(error) => {
-                let told = self.connection.machine.answer_ack(Err(Failed));
-                if told.is_err() {
-                    return Err(DownReason::Protocol(error));
-                }
-                events.push_back(Event::RequestRefused(error));
-            }
-        }
-        Ok(())
+    /// Packets are lost from now on, or no longer.
+    pub(super) fn set_link(&mut self, up: bool, events: &mut Events<Self>) {
+        self.rings.set_link(up);
+        self.tell_status(events);
     }
 
-    fn attempt(
-        &mut self,
-        event: backend::Event,
-        events: &mut Events<Self>,
-    ) -> Result<Next, DeviceError> {
-        use backend::Event as E;
-        match event {
-            E::Features { features, rings_enabled } => {
-                self.rings.set_features(features, rings_enabled);
-            }
-            E::MemoryTable(offers) => self.change_memory(self.memory.replaced(&offers)?)?,
-            E::AddRegion(offer) => self.change_memory(self.memory.with(&offer)?)?,
-            E::RemoveRegion(gone) => self.change_memory(self.memory.without(&gone)?)?,
-            E::RingStarted(offer) => self.rings.start(offer, self.memory.current())?,
-            E::RingStopped { index } => {
-                self.rings.stop(index);
-                return Ok(Next::WhenSettled(Answer::Base(index)));
-            }
-            E::RingEnabled { index, enabled } => self.rings.set_enabled(index, enabled),
-            E::RingKick { index, kick } => self.rings.set_kick(index, kick)?,
-            E::RingCall { index, call } => self.rings.set_call(index, call)?,
-            E::RingErr { index, err } => self.rings.set_err(index, err)?,
-            E::RingLog { index, log } => self.rings.set_log_address(index, log),
-            E::LogBase { fd, area } => {
-                let log = self.log.replaced(&self.memory, &fd, area)?;
-                self.rings.set_log(log);
-            }
-            E::LogFd(fd) => {
-                let log = self.log.with_bell(fd)?;
-                self.rings.set_log(log);
-            }
-            E::InflightWanted { queues, queue_size } => {
-                let packed = self.connection.machine.features() & feature::RING_PACKED != 0;
-                let memory = inflight::make(packed, queues, queue_size);
-                let answer = memory.map_err(|error| {
-                    events.push_back(Event::RequestRefused(error));
-                    Failed
-                });
-                self.connection.machine.answer_inflight(answer)?;
-                return Ok(Next::Answered);
-            }
-            E::Inflight(said) => {
-                let area = inflight::take(&self.memory, &said)?;
-                self.rings.set_inflight(Some(area));
-            }
-            E::Reset(kind) => {
-                self.rings.stop_all();
-                if kind == ResetKind::Device {
-                    self.rings.set_inflight(None);
-                }
-            }
-            E::BackendChannel(channel) => self.channel = Some(channel),
-            E::ConfigRead(span) => {
-                let contents = space::read(&self.config, span);
-                self.connection.machine.answer_config(Ok(contents))?;
-                return Ok(Next::Answered);
-            }
-            E::Rarp(address) => {
-                self.rings.announce(address)?;
-                events.push_back(Event::Announce(address));
-            }
-            E::Mtu(mtu) => events.push_back(Event::Mtu(mtu)),
-            E::Status(_) => {}
-            // Not offered, or nothing that a driver may write.
-            other => return self.refuse(&other),
+    /// Has the driver read its configuration, if the status is another one than it knows. While no
+    /// ring runs the front-end is told nothing.
+    ///
+    /// Spec: vhost-user "Suspended device state".
+    pub(super) fn tell_status(&mut self, events: &mut Events<Self>) {
+        let agreed = self.connection.machine.protocol_features();
+        if agreed.contains(ProtocolFeatures::CONFIG) && self.rings.any_running() {
+            let told = self.channel.tell(self.status.word(), &self.side, CHANNEL);
+            self.note_channel(told, events);
         }
-        Ok(Next::WhenSettled(Answer::Done))
     }
 
-    /// Answers what the device does not have, in the way that the question wants.
-    fn refuse(&mut self, event: &backend::Event) -> Result<Next, DeviceError> {
-        use backend::Event as E;
-        let machine = &mut self.connection.machine;
-        match event {
-            E::DeviceState(..) => machine.answer_device_state(Err(Failed))?,
-            _ => machine.answer_ack(Err(Failed))?,
+    /// Reports the end of the second socket, unless the front-end is gone altogether.
+    fn note_channel(&self, done: Result<(), DownReason>, events: &mut Events<Self>) {
+        if let Err(reason) = done
+            && !self.connection.has_hung_up()
+        {
+            events.push_back(Event::ChannelEnded(reason));
         }
-        Ok(Next::Answered)
     }
 
-    fn change_memory(&mut self, next: Generation) -> Result<(), DeviceError> {
-        self.rings.move_to(&next)?;
-        self.memory.become_current(next);
-        Ok(())
-    }
-
-    /// Gives the answer that waits, if no burst is open any more that began before the change.
-    fn answer_if_settled(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
-        let Some(answer) = self.waiting else { return Ok(()) };
-        if !self.rings.is_settled() {
-            return Ok(());
-        }
-        self.waiting = None;
-        let machine = &mut self.connection.machine;
-        let answered = match answer {
-            Answer::Done => machine.answer_ack(Ok(())),
-            Answer::Base(ring) => match self.rings.base(ring) {
-                Some(base) => machine.answer_vring_base(ring, base),
-                // The machine asks for rings that run only, so it was there.
-                None => Err(ControlError::OutOfOrder { call: "base" }),
-            },
-        };
-        answered.map_err(|error| DownReason::Protocol(error.into()))?;
-        self.report(events);
-        Ok(())
-    }
-
-    /// Reports that the link is up, or that more or less pairs run than before.
-    fn report(&mut self, events: &mut Events<Self>) {
-        let enabled = self.rings.pairs_enabled();
-        if enabled == self.pairs_enabled {
-            return;
-        }
-        self.pairs_enabled = enabled;
-        if let Some(Queues { rx, tx }) = self.queues.take_if(|_| enabled > 0) {
-            let machine = &self.connection.machine;
-            let parameters = LinkParameters {
-                features: machine.features(),
-                protocol_features: machine.protocol_features(),
-                packed: machine.features() & feature::RING_PACKED != 0,
-                ring_sizes: self.rings.first_sizes(),
-                mac: self.config.mac,
-                mtu: self.config.mtu,
-                buffer_size: None,
-            };
-            let peer = self.connection.credentials;
-            self.up = Some(Instant::now());
-            events.push_back(Event::LinkUp(Box::new(Link { rx, tx, peer, parameters })));
-        }
-        if self.queues.is_none() {
-            events.push_back(Event::PairsEnabled(enabled));
+    /// Gives the front-end time to finish the message that it has begun. Between messages it may
+    /// take as long as it likes: its guest may be one that has not started its driver.
+    fn note_half(&mut self) {
+        let machine = &self.connection.machine;
+        let (number, begun) = (machine.heard(), machine.unfinished().is_some());
+        if !begun {
+            self.half = None;
+        } else if self.half.is_none_or(|(of, _)| of != number) {
+            let due = Instant::now().checked_add(self.config.answer_timeout);
+            self.half = due.map(|due| (number, due));
         }
     }
 }
 
-/// Most reads of one turn, so that a front-end that never stops cannot keep the caller.
-const MESSAGES_PER_TURN: usize = 64;
+/// Most reads of one turn, of which a message takes two, so that a front-end that never stops cannot
+/// keep the caller: some ten microseconds.
+const READS_PER_TURN: usize = 4;

@@ -47,6 +47,14 @@ pub struct DriverConfig {
     /// The longest packet that the device is told of, without its Ethernet header: 68 to 65535
     /// bytes.
     pub mtu: Option<u16>,
+    /// Whether the device's control queue is used, for [commands](crate::Driver::command). Its device
+    /// has to have one of its own, as those of this crate with
+    /// [`control`](crate::DeviceConfig::control): others that offer one leave it to their front-ends,
+    /// and refuse the ring.
+    pub control: bool,
+    /// Whether each later device has to have all features that were agreed on with the first one. One
+    /// that has fewer is refused, and the reason names them; by default links have what they can.
+    pub keep_features: bool,
     /// When the device is asked for calls.
     pub calls: CallMode,
     /// How long the device may take: to negotiate, to start all rings, to stop them.
@@ -67,6 +75,8 @@ impl Default for DriverConfig {
             backing: Backing::default(),
             policy: MemoryPolicy::default(),
             mtu: None,
+            control: false,
+            keep_features: false,
             calls: CallMode::default(),
             timeout: Duration::from_secs(5),
         }
@@ -88,13 +98,15 @@ impl DriverConfig {
         Ok(())
     }
 
-    pub(super) fn frontend(&self) -> FrontendConfig {
+    /// `kept` are features that an earlier link had.
+    pub(super) fn frontend(&self, kept: u64) -> FrontendConfig {
         let packed = if self.ring_size.is_power_of_two() { 0 } else { feature::RING_PACKED };
         FrontendConfig {
             features: self.features(),
-            required_features: feature::VERSION_1 | packed,
+            required_features: feature::VERSION_1 | packed | kept,
             protocol_features: protocol_features(),
             queue_pairs: self.queue_pairs,
+            control_ring: self.control,
             mtu: self.mtu,
             timeout: self.timeout,
         }
@@ -120,7 +132,9 @@ impl DriverConfig {
         let segmentation = f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
         let segmentation = segmentation | f::GUEST_TSO4 | f::GUEST_TSO6 | f::GUEST_ECN;
         let options = [
-            (self.queue_pairs > 1, f::MQ),
+            // Where the control queue is depends on how many pairs the device has.
+            (self.queue_pairs > 1 || self.control, f::MQ),
+            (self.control, f::CTRL_VQ | f::CTRL_RX | f::CTRL_VLAN | f::CTRL_MAC_ADDR),
             (self.mergeable, f::MRG_RXBUF),
             (self.event_idx, f::EVENT_IDX),
             (self.packed, f::RING_PACKED),
@@ -128,14 +142,14 @@ impl DriverConfig {
             (self.offloads != Offloads::None, checksum),
             (self.offloads == Offloads::Segmentation, segmentation),
         ];
-        let always = f::VERSION_1 | f::MAC | f::MTU;
+        let always = f::VERSION_1 | f::MAC | f::MTU | f::STATUS | f::GUEST_ANNOUNCE;
         options.iter().fold(always, |all, (on, bits)| if *on { all | bits } else { all })
     }
 }
 
 fn protocol_features() -> ProtocolFeatures {
     use ProtocolFeatures as P;
-    P::MQ | P::REPLY_ACK | P::NET_MTU | P::CONFIG | P::STATUS
+    P::MQ | P::REPLY_ACK | P::NET_MTU | P::BACKEND_REQ | P::CONFIG | P::STATUS
 }
 
 /// What the rings have to know of the features that were agreed on.

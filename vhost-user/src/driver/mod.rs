@@ -10,7 +10,12 @@
 //!
 //! Spec: vhost-user "Communication", "Starting and stopping rings".
 
+mod changes;
+mod channel;
 mod config;
+mod control;
+mod kept;
+mod prepare;
 pub mod queue;
 mod session;
 
@@ -20,11 +25,15 @@ pub use config::{BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, DriverConfig};
 pub use queue::{CallMode, RxQueue, TxQueue};
 
 use crate::endpoint::{self, Endpoint};
-use crate::error::DeviceError;
+use crate::error::{ConfigError, ControlError, DeviceError};
+use crate::wire::Command;
+use ringport::pool::Pool;
+use ringport::port_string::check_range;
 use ringport::socket::SocketAddress;
-use session::Session;
+use session::{Session, Setup};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a driver reports.
 pub type Event = endpoint::Event<RxQueue, TxQueue>;
@@ -56,7 +65,7 @@ impl Driver {
     /// Listens or starts to connect. Does not wait for the device.
     ///
     /// # Errors
-    /// [`ConfigError`](crate::ConfigError) for what cannot work: a number out of range, an address
+    /// [`ConfigError`] for what cannot work: a number out of range, an address
     /// that is too long or taken; and [`DeviceError::Call`].
     pub fn open(
         address: &SocketAddress,
@@ -64,17 +73,36 @@ impl Driver {
         config: DriverConfig,
     ) -> Result<Self, DeviceError> {
         config.check()?;
-        Ok(Self(Endpoint::open(address, socket, config)?))
+        Ok(Self(Endpoint::open(address, socket, Setup::new(config))?))
+    }
+
+    /// As [`open`](Self::open), with packets in `pool`, which is shared with every device that comes:
+    /// it stays theirs after their link has ended. Packets move between ports on one pool without a copy
+    /// ([`forward`](ringport::burst::forward)), where none carries offload metadata.
+    ///
+    /// A link takes two rings' worth of buffers a pair, and needs 12 bytes of headroom in them; without
+    /// these it is refused.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on_pool(
+        address: &SocketAddress,
+        socket: SocketRole,
+        config: DriverConfig,
+        pool: Arc<Pool>,
+    ) -> Result<Self, DeviceError> {
+        config.check()?;
+        Ok(Self(Endpoint::open(address, socket, Setup::on_pool(config, pool))?))
     }
 
     /// Uses a connected socket that the caller has, such as one from another network namespace.
     /// There is one link, and no other.
     ///
     /// # Errors
-    /// [`ConfigError`](crate::ConfigError) and [`DeviceError::Call`].
+    /// [`ConfigError`] and [`DeviceError::Call`].
     pub fn from_socket(socket: OwnedFd, config: DriverConfig) -> Result<Self, DeviceError> {
         config.check()?;
-        Ok(Self(Endpoint::from_socket(socket, config)?))
+        Ok(Self(Endpoint::from_socket(socket, Setup::new(config))?))
     }
 
     /// Runs the driver until something happened, or `timeout` has passed; `None` waits for ever.
@@ -84,6 +112,53 @@ impl Driver {
     /// [`DeviceError::Call`] when waiting itself fails. What goes wrong with the device is an event.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, DeviceError> {
         self.0.poll(timeout)
+    }
+
+    /// Has the device use the first `pairs` of the link's pairs of queues, and no others;
+    /// [`Event::PairsEnabled`] says when it does. The next link begins with all of its pairs.
+    ///
+    /// A pair that is disabled keeps its queues. Nothing arrives there. What is sent there is lost, or
+    /// stays in the ring until the pair is enabled again: devices of this crate throw it away as
+    /// they are polled, those of DPDK leave it where it is. So send nothing there.
+    ///
+    /// Spec: vhost-user "Ring states", VHOST_USER_SET_VRING_ENABLE.
+    ///
+    /// # Errors
+    /// [`ConfigError`] unless the link has so many pairs, at least one; and
+    /// [`ControlError::OutOfOrder`] without a link, or with a device that cannot be told (one without
+    /// protocol features).
+    pub fn set_queue_pairs(&mut self, pairs: u16) -> Result<(), DeviceError> {
+        let max = self.0.ask(|session, _| Ok(session.pairs_max())).flatten();
+        let call = "set_queue_pairs";
+        let max = max.ok_or(DeviceError::Control(ControlError::OutOfOrder { call }))?;
+        check_range("queue pairs", pairs, 1, max).map_err(ConfigError::from)?;
+        self.0.ask(|session, _| session.set_pairs(pairs));
+        Ok(())
+    }
+
+    /// Asks something of the device itself, on the control queue; [`Event::CommandDone`] says what
+    /// became of it. One command can be under way at a time. A device that never answers has as long
+    /// as for everything else, and is asked nothing more on this link; packets are not affected.
+    ///
+    /// ```no_run
+    /// use ringport_vhost_user::Driver;
+    /// use ringport_vhost_user::wire::Command;
+    ///
+    /// /// Receives what is sent to us and to no others.
+    /// fn be_modest(driver: &mut Driver) -> Result<(), ringport_vhost_user::DeviceError> {
+    ///     driver.command(&Command::Promiscuous(false))
+    /// }
+    /// ```
+    ///
+    /// Spec: VIRTIO 1.3 §5.1.6.5.
+    ///
+    /// # Errors
+    /// [`ControlError::OutOfOrder`] without a link, while another command is under way, or when the
+    /// device has no control queue ([`DriverConfig::control`]), not the feature that the command
+    /// needs, or has left one unanswered; [`ConfigError`] for too many addresses.
+    pub fn command(&mut self, command: &Command) -> Result<(), DeviceError> {
+        let given = self.0.ask(|session, _| Ok(session.command(command, Instant::now())));
+        given.unwrap_or(Err(DeviceError::Control(ControlError::OutOfOrder { call: "command" })))
     }
 
     /// Disconnects the device. A link goes down with [`DownReason::Closed`]. A driver that listens or

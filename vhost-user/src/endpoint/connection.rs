@@ -1,10 +1,8 @@
 //! One socket and its machine.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::DownReason;
-use crate::backend::{self, BackendMachine};
+use super::{DownReason, Machine};
 use crate::error::{ControlError, DeviceError};
-use crate::frontend::{self, FrontendMachine};
 use crate::stream::{Incoming, Outgoing};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use ringport::error::CallError;
@@ -13,67 +11,6 @@ use ringport::scm::{self, PeerCredentials};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
-
-/// What both machines have in common.
-pub(crate) trait Machine {
-    type Event;
-    fn wanted(&self) -> usize;
-    fn on_bytes(
-        &mut self,
-        incoming: Incoming<'_>,
-        now: Instant,
-    ) -> Result<Option<Self::Event>, ControlError>;
-    fn take_outgoing(&mut self) -> Option<Outgoing>;
-    fn is_closed(&self) -> bool;
-}
-
-impl Machine for BackendMachine {
-    type Event = backend::Event;
-
-    fn wanted(&self) -> usize {
-        Self::wanted(self)
-    }
-
-    fn on_bytes(
-        &mut self,
-        incoming: Incoming<'_>,
-        now: Instant,
-    ) -> Result<Option<backend::Event>, ControlError> {
-        Self::on_bytes(self, incoming, now)
-    }
-
-    fn take_outgoing(&mut self) -> Option<Outgoing> {
-        Self::take_outgoing(self)
-    }
-
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-}
-
-impl Machine for FrontendMachine {
-    type Event = frontend::Event;
-
-    fn wanted(&self) -> usize {
-        Self::wanted(self)
-    }
-
-    fn on_bytes(
-        &mut self,
-        incoming: Incoming<'_>,
-        _now: Instant,
-    ) -> Result<Option<frontend::Event>, ControlError> {
-        Self::on_bytes(self, incoming)
-    }
-
-    fn take_outgoing(&mut self) -> Option<Outgoing> {
-        Self::take_outgoing(self)
-    }
-
-    fn is_closed(&self) -> bool {
-        Self::is_closed(self)
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Connection<M> {
@@ -174,7 +111,7 @@ impl<M: Machine> Connection<M> {
     }
 
     /// Whether the peer is gone for good: it is reported even while nothing is read.
-    fn has_hung_up(&self) -> bool {
+    pub(crate) fn has_hung_up(&self) -> bool {
         let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
         let ready = nix::poll::poll(&mut set, PollTimeout::ZERO);
         let seen = |set: &PollFd<'_>| set.revents().is_some_and(|seen| !seen.is_empty());
@@ -199,12 +136,12 @@ impl Unsent {
     /// Whether all of it was sent.
     fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         while let Some(rest) = self.message.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let fd = self.message.fd.as_ref().map(OwnedFd::as_fd);
-            match scm::send(socket, rest, fd.as_slice()) {
+            let fds: Vec<_> = self.message.fds.iter().map(OwnedFd::as_fd).collect();
+            match scm::send(socket, rest, &fds) {
                 Ok(count) => {
                     self.sent = self.sent.saturating_add(count);
-                    // It went with the first byte.
-                    self.message.fd = None;
+                    // They went with the first byte.
+                    self.message.fds.clear();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! What devices and drivers report.
 
-use crate::error::DeviceError;
+use crate::device::Filter;
+use crate::error::{CommandError, DeviceError};
 use crate::virtqueue::{RxQueue, TxQueue};
 use crate::wire::ProtocolFeatures;
 use ringport::error::QueueError;
@@ -20,7 +21,8 @@ pub enum Event<R = RxQueue, T = TxQueue> {
     /// Of a device: a request of the front-end was refused; the connection goes on.
     RequestRefused(DeviceError),
     /// Of a device: so many pairs run now, counted from the first; others have no packets and take
-    /// none.
+    /// none. Of a driver: the device has enabled so many, as it was
+    /// [asked](crate::Driver::set_queue_pairs).
     PairsEnabled(u16),
     /// Of a device: the driver broke a ring. Its queue is empty until the driver starts the ring
     /// again; the other queues go on.
@@ -33,8 +35,27 @@ pub enum Event<R = RxQueue, T = TxQueue> {
     /// Of a device: the driver's interface is to be announced at this address. The next burst of
     /// the first receive queue has a RARP packet that does.
     Announce([u8; 6]),
-    /// Of a device: the driver's longest packet, without its Ethernet header, in bytes.
+    /// The longest packet of the other side, without its Ethernet header, in bytes: of a device,
+    /// what its driver has; of a driver, what its device says since now.
     Mtu(u16),
+    /// Of a driver: the device says that its link, the one to the network, has come up (`true`) or
+    /// gone down. While it is down packets are lost on the other side. The link to the device stays.
+    Carrier(bool),
+    /// Of a driver: the device asks it to announce itself to the network, with the packets that its
+    /// protocols have for that (gratuitous ARP, unsolicited neighbour advertisements).
+    AnnounceWanted,
+    /// Of a device: the driver said on the control queue what it wants to receive. This is all of it.
+    FilterChanged(Box<Filter>),
+    /// Of a device: the driver said on the control queue that it uses so many pairs, from the first
+    /// on: to send elsewhere is in vain.
+    PairsWanted(u16),
+    /// Of a device: the driver said on the control queue that it has announced itself.
+    Announced,
+    /// Of a driver: what became of the last [command](crate::Driver::command).
+    CommandDone(Result<(), CommandError>),
+    /// The second socket, on which a device says that its configuration changed, has ended. The link
+    /// goes on without.
+    ChannelEnded(DownReason),
 }
 
 /// The queues of one link, and with whom.
@@ -69,6 +90,11 @@ pub struct LinkParameters {
     /// The longest packet that the device tells its driver of, without its Ethernet header, in
     /// bytes, if any.
     pub mtu: Option<u16>,
+    /// Whether the device's link to the network was up when this one began; so it is where the device
+    /// does not say. Later changes are [`Event::Carrier`].
+    pub carrier: bool,
+    /// Pairs of queues that the device has, more or less than are used; `None` where it does not say.
+    pub queue_pairs_max: Option<u16>,
     /// Bytes of a packet that a buffer holds; `None` for a device, whose driver has the buffers.
     pub buffer_size: Option<u32>,
 }
@@ -102,6 +128,13 @@ impl<R, T> Event<R, T> {
             Self::RingBroken { ring, error } => Event::RingBroken { ring, error },
             Self::Announce(address) => Event::Announce(address),
             Self::Mtu(mtu) => Event::Mtu(mtu),
+            Self::Carrier(up) => Event::Carrier(up),
+            Self::AnnounceWanted => Event::AnnounceWanted,
+            Self::FilterChanged(filter) => Event::FilterChanged(filter),
+            Self::PairsWanted(pairs) => Event::PairsWanted(pairs),
+            Self::Announced => Event::Announced,
+            Self::CommandDone(done) => Event::CommandDone(done),
+            Self::ChannelEnded(reason) => Event::ChannelEnded(reason),
         }
     }
 }

@@ -3,12 +3,14 @@
 
 mod connection;
 mod event;
+mod machine;
 mod source;
 
 pub use event::{DownReason, Event, Link, LinkParameters};
 pub use source::SocketRole;
 
 pub(crate) use connection::{Connection, Step};
+pub(crate) use machine::Machine;
 
 use crate::error::DeviceError;
 use ringport::error::QueueError;
@@ -35,21 +37,29 @@ pub(crate) trait Session: Sized + Debug {
     /// [`wake_fd`](Self::wake_fd) is readable.
     fn on_wake(&mut self, events: &mut Events<Self>) -> Result<(), DownReason>;
 
+    /// [`side_fd`](Self::side_fd) is readable.
+    fn on_side(&mut self, events: &mut Events<Self>) -> Result<(), DownReason>;
+
     /// A queue found the whole link broken.
     fn fault(&self) -> Option<QueueError>;
 
-    fn on_time(&mut self, now: Instant) -> Result<(), DownReason>;
+    fn on_time(&mut self, now: Instant, events: &mut Events<Self>) -> Result<(), DownReason>;
     fn deadline(&self) -> Option<Instant>;
 
     /// What to wait for on the socket.
     fn interest(&self) -> Interest;
     fn socket(&self) -> BorrowedFd<'_>;
     fn wake_fd(&self) -> BorrowedFd<'_>;
+    /// A set of what comes and goes while the session lasts.
+    fn side_fd(&self) -> BorrowedFd<'_>;
     /// Readable when there may be a [`fault`](Self::fault).
     fn link_fd(&self) -> BorrowedFd<'_>;
 
     /// Since when the link is up.
     fn up(&self) -> Option<Instant>;
+
+    /// Whether the peer has not said a whole message yet.
+    fn is_silent(&self) -> bool;
 
     /// The queues learn that the link is down.
     fn end(&mut self);
@@ -76,6 +86,8 @@ struct Attached<S> {
     key: u64,
     session: S,
     interest: Interest,
+    /// When it has to make room for another, should it be silent until then.
+    patience_until: Option<Instant>,
 }
 
 impl<S: Session> Endpoint<S> {
@@ -134,6 +146,32 @@ impl<S: Session> Endpoint<S> {
         let _ = self.rearm();
     }
 
+    /// What connections are made with from now on.
+    pub(crate) fn config(&self) -> &S::Config {
+        &self.config
+    }
+
+    /// Has the session do something, if there is one.
+    pub(crate) fn ask<R>(
+        &mut self,
+        what: impl FnOnce(&mut S, &mut Events<S>) -> Result<R, DownReason>,
+    ) -> Option<R> {
+        let asked = what(&mut self.session.as_mut()?.session, &mut self.events);
+        let done = match asked {
+            Ok(done) => {
+                self.update_interest();
+                Some(done)
+            }
+            Err(reason) => {
+                self.end(reason);
+                None
+            }
+        };
+        // Fails only if the timer does, and then the next poll says so.
+        let _ = self.rearm();
+        done
+    }
+
     /// Whether nothing can happen any more: no connection, and none to come.
     pub(crate) fn is_finished(&self) -> bool {
         self.source.is_finished() && self.session.is_none() && self.events.is_empty()
@@ -144,10 +182,11 @@ impl<S: Session> Endpoint<S> {
         Ok(Self { config, reactor: Reactor::new()?, source, session, last_key: 0, events })
     }
 
-    /// Takes the next peer that waits, unless there is one.
+    /// Takes the next peer that waits, unless there is one that keeps its place.
     fn accept(&mut self) {
+        self.make_room();
         if self.session.is_some() {
-            return;
+            return self.set_accepting(Interest::Nothing);
         }
         match self.source.accept() {
             Ok(None) => {}
@@ -156,7 +195,24 @@ impl<S: Session> Endpoint<S> {
                     self.refuse(error);
                 }
             }
-            Err(Wait) => self.set_accepting(Interest::Nothing),
+            Err(Wait(news)) => {
+                self.set_accepting(Interest::Nothing);
+                if let Some(error) = news {
+                    self.refuse(error.into());
+                }
+            }
+        }
+    }
+
+    /// Ends the connection of a peer that has been silent for long enough. What it said may wait in
+    /// the socket, so that is looked at first.
+    fn make_room(&mut self) {
+        self.on_session(SOCKET);
+        let silent = |attached: &Attached<S>| {
+            attached.patience_until.is_none() && attached.session.is_silent()
+        };
+        if self.session.as_ref().is_some_and(silent) {
+            self.end(DownReason::Protocol(DeviceError::Silent { waited: PATIENCE }));
         }
     }
 
@@ -180,7 +236,9 @@ impl<S: Session> Endpoint<S> {
         self.reactor.add(session.socket(), token(key, SOCKET), interest)?;
         self.reactor.add(session.wake_fd(), token(key, WAKE), Interest::Read)?;
         self.reactor.add(session.link_fd(), token(key, LINK), Interest::Read)?;
-        self.session = Some(Attached { key, session, interest });
+        self.reactor.add(session.side_fd(), token(key, SIDE), Interest::Read)?;
+        let patience_until = Instant::now().checked_add(PATIENCE);
+        self.session = Some(Attached { key, session, interest, patience_until });
         self.set_accepting(Interest::Nothing);
         Ok(())
     }
@@ -188,16 +246,25 @@ impl<S: Session> Endpoint<S> {
     /// Ends the connection, if there is one.
     fn end(&mut self, reason: DownReason) {
         let Some(Attached { mut session, .. }) = self.session.take() else { return };
-        for fd in [session.socket(), session.wake_fd(), session.link_fd()] {
-            self.reactor.remove(fd);
-        }
+        let fds = [session.socket(), session.wake_fd(), session.link_fd(), session.side_fd()];
+        fds.into_iter().for_each(|fd| self.reactor.remove(fd));
         session.end();
         self.events.push_back(match session.up() {
             Some(_) => Event::LinkDown(reason),
             None => Event::Refused(reason),
         });
         self.source.retry_after(session.up());
-        self.set_accepting(Interest::Read);
+        self.source.pause();
+    }
+
+    /// From now on the next peer that waits may take the place of a silent one.
+    fn end_patience(&mut self, now: Instant) {
+        let Some(attached) = &mut self.session else { return };
+        if attached.patience_until.take_if(|until| now >= *until).is_some()
+            && attached.session.is_silent()
+        {
+            self.set_accepting(Interest::Read);
+        }
     }
 
     fn set_accepting(&self, interest: Interest) {
@@ -211,6 +278,7 @@ impl<S: Session> Endpoint<S> {
         let done = match what {
             SOCKET => session.on_socket(&mut self.events),
             WAKE => session.on_wake(&mut self.events),
+            SIDE => session.on_side(&mut self.events),
             _ => Ok(()),
         };
         let done = match session.fault() {
@@ -224,7 +292,7 @@ impl<S: Session> Endpoint<S> {
     }
 
     fn update_interest(&mut self) {
-        let Some(Attached { key, session, interest }) = &mut self.session else { return };
+        let Some(Attached { key, session, interest, .. }) = &mut self.session else { return };
         let wanted = session.interest();
         if wanted != *interest {
             *interest = wanted;
@@ -265,15 +333,21 @@ impl<S: Session> Driver for Endpoint<S> {
         if self.source.may_connect(now) {
             self.connect();
         }
-        let late = self.session.as_mut().map(|attached| attached.session.on_time(now));
-        if let Some(Err(reason)) = late {
-            self.end(reason);
+        self.end_patience(now);
+        let events = &mut self.events;
+        let late = self.session.as_mut().map(|attached| attached.session.on_time(now, events));
+        match late {
+            Some(Err(reason)) => self.end(reason),
+            // It may have answered what it was asked.
+            _ => self.update_interest(),
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let answer = self.session.as_ref().and_then(|attached| attached.session.deadline());
-        self.source.deadline().into_iter().chain(answer).min()
+        let attached = self.session.as_ref();
+        let answer = attached.and_then(|attached| attached.session.deadline());
+        let patience = attached.and_then(|attached| attached.patience_until);
+        self.source.deadline().into_iter().chain(answer).chain(patience).min()
     }
 
     fn is_finished(&self) -> bool {
@@ -293,13 +367,17 @@ impl<S: Session> Drop for Endpoint<S> {
     }
 }
 
+/// How long a peer that others wait behind may be silent. Peers that mean it speak as they connect.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 const LISTENER: u64 = 0;
 
 /// What the descriptors of a session are.
 const SOCKET: u64 = 0;
 const WAKE: u64 = 1;
 const LINK: u64 = 2;
-const KINDS: u64 = 3;
+const SIDE: u64 = 3;
+const KINDS: u64 = 4;
 
 fn token(key: u64, what: u64) -> u64 {
     key.wrapping_mul(KINDS).wrapping_add(what)

@@ -1,6 +1,7 @@
 //! Where connections come from.
 
 use crate::error::DeviceError;
+use ringport::error::CallError;
 use ringport::retry::{Reconnect, Retry};
 use ringport::socket::{ListenSocket, SocketAddress, SocketKind, SocketOptions, connect_to};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 /// Which side of the socket a port is; independent of who is the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketRole {
-    /// Listens; one peer at a time is served, the next one waits.
+    /// Listens; one peer at a time is served, the next one waits. One that says nothing makes room
+    /// for it after a quarter of a second.
     Listen(SocketOptions),
     /// Connects to a peer that listens.
     Connect(Reconnect),
@@ -26,8 +28,10 @@ impl Default for SocketRole {
 pub(super) enum Source {
     Listen {
         socket: ListenSocket,
-        /// When to accept again after the system ran out of something.
+        /// When to accept again after the system ran out of something, or a connection ended.
         accept_again: Option<Instant>,
+        /// Whether it had when we accepted last.
+        exhausted: bool,
     },
     Connect {
         address: SocketAddress,
@@ -37,8 +41,8 @@ pub(super) enum Source {
     None,
 }
 
-/// None can be accepted for a while.
-pub(super) struct Wait;
+/// None can be accepted for a while; why, unless that was said already.
+pub(super) struct Wait(pub(super) Option<CallError>);
 
 impl Source {
     pub(super) fn open(address: &SocketAddress, socket: SocketRole) -> Result<Self, DeviceError> {
@@ -46,6 +50,7 @@ impl Source {
             SocketRole::Listen(options) => Self::Listen {
                 socket: ListenSocket::bind(address, SocketKind::Stream, &options)?,
                 accept_again: None,
+                exhausted: false,
             },
             SocketRole::Connect(reconnect) => {
                 let mut retry = Retry::new(reconnect);
@@ -65,12 +70,22 @@ impl Source {
 
     /// Takes the next peer that waits.
     pub(super) fn accept(&mut self) -> Result<Option<OwnedFd>, Wait> {
-        let Self::Listen { socket, accept_again } = self else { return Ok(None) };
-        socket.accept().map_err(|_| {
+        let Self::Listen { socket, accept_again, exhausted } = self else { return Ok(None) };
+        let accepted = socket.accept().map_err(|error| {
             // Out of descriptors or memory: level-triggered, it would be reported without end.
             *accept_again = Instant::now().checked_add(ACCEPT_PAUSE);
-            Wait
-        })
+            Wait((!*exhausted).then(|| CallError::io("accept")(error)))
+        });
+        *exhausted = accepted.is_err();
+        accepted
+    }
+
+    /// Has the next peer wait a little, so that peers that come and go without end leave most of the
+    /// time to others.
+    pub(super) fn pause(&mut self) {
+        if let Self::Listen { accept_again, .. } = self {
+            *accept_again = Instant::now().checked_add(PAUSE_BETWEEN);
+        }
     }
 
     /// Connects, which was due; `None` for a source that does not.
@@ -119,6 +134,10 @@ impl Source {
         }
     }
 }
+
+/// How long to wait from the end of one connection to the beginning of the next. To set one up takes
+/// some fifty microseconds.
+const PAUSE_BETWEEN: Duration = Duration::from_millis(1);
 
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

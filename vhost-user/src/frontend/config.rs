@@ -14,6 +14,10 @@ pub struct FrontendConfig {
     pub protocol_features: ProtocolFeatures,
     /// Pairs of rings, 1 to 128; the back-end may have fewer.
     pub queue_pairs: u16,
+    /// Whether a ring for commands is wanted, of a back-end that has
+    /// [`CTRL_VQ`](crate::wire::feature::CTRL_VQ). Most that have it leave that ring to their
+    /// front-ends, and refuse one.
+    pub control_ring: bool,
     /// Longest packet that the back-end is told of, without its Ethernet header, in bytes.
     pub mtu: Option<u16>,
     /// How long the back-end may take: to negotiate, to start all rings, to stop them.

@@ -5,11 +5,11 @@ use crate::wire::feature as f;
 /// Features that mean nothing without one of others. Segments of 64 KiB need several of our receive
 /// buffers.
 ///
-/// More than one pair of rings needs a control queue by the letter; behind vhost-user that stays with
-/// the front-end, which enables rings by messages.
+/// More than one pair of rings, and announcements, need a control queue by the letter; behind
+/// vhost-user that mostly stays with the front-end, which enables rings by messages.
 ///
 /// Spec: VIRTIO 1.3 §5.1.3.1.
-const NEEDS: [(u64, u64); 8] = [
+const NEEDS: [(u64, u64); 12] = [
     (f::HOST_TSO4, f::CSUM),
     (f::HOST_TSO6, f::CSUM),
     (f::HOST_ECN, f::HOST_TSO4 | f::HOST_TSO6),
@@ -18,6 +18,10 @@ const NEEDS: [(u64, u64); 8] = [
     (f::GUEST_TSO4, f::MRG_RXBUF),
     (f::GUEST_TSO6, f::MRG_RXBUF),
     (f::GUEST_ECN, f::GUEST_TSO4 | f::GUEST_TSO6),
+    (f::GUEST_ANNOUNCE, f::STATUS),
+    (f::CTRL_RX, f::CTRL_VQ),
+    (f::CTRL_VLAN, f::CTRL_VQ),
+    (f::CTRL_MAC_ADDR, f::CTRL_VQ),
 ];
 
 /// What both sides have, less what means nothing without something that is missing.
@@ -42,5 +46,7 @@ mod tests {
         assert_eq!(common(u64::MAX, all | f::VERSION_1), all | f::VERSION_1);
         assert_eq!(common(all & !f::GUEST_CSUM, u64::MAX), f::MRG_RXBUF);
         assert_eq!(common(!f::MRG_RXBUF, all), f::GUEST_CSUM);
+        let all = f::STATUS | f::GUEST_ANNOUNCE;
+        assert_eq!((common(all, u64::MAX), common(all, !f::STATUS)), (all, 0));
     }
 }

@@ -2,19 +2,15 @@
 
 use super::features::common;
 use super::machine::{FrontendMachine, Phase};
-use super::script::CONFIG;
+use super::told::{CONFIG, Told};
 use super::{PeerIncompatible, PeerMisbehaved};
 use crate::error::ControlError;
 use crate::wire::{Message, ProtocolFeatures, Reply, Request, VringState, feature};
-use std::ops::RangeInclusive;
 
 /// Feature negotiation is complete.
 ///
 /// Spec: VIRTIO 1.3 §2.1.
 const STATUS_FEATURES_OK: u64 = 8;
-
-/// Spec: VIRTIO 1.3 §5.1.4.1.
-const MTU: RangeInclusive<u16> = 68..=65535;
 
 impl FrontendMachine {
     /// Takes the answer to `asked`.
@@ -26,8 +22,7 @@ impl FrontendMachine {
                 if self.phase == Phase::Negotiating { self.hear_features(offered) } else { Ok(()) }
             }
             (Message::Plain(Request::GetProtocolFeatures), Reply::Number(offered)) => {
-                self.hear_protocol_features(ProtocolFeatures::from_bits(offered));
-                Ok(())
+                self.hear_protocol_features(ProtocolFeatures::from_bits(offered))
             }
             (Message::Plain(Request::GetQueueNum), Reply::Number(pairs)) => self.hear_pairs(pairs),
             (Message::Plain(Request::GetStatus), Reply::Number(status)) => {
@@ -40,7 +35,7 @@ impl FrontendMachine {
             // It has nothing to tell.
             (Message::GetConfig(_), Reply::Empty) => Ok(()),
             (Message::GetConfig(_), Reply::Config(span, contents)) if span == CONFIG => {
-                self.hear_config(&contents);
+                self.agreed.told = Told::read(self.agreed.features, &contents);
                 Ok(())
             }
             (Message::VringState(_, VringState { index, .. }), Reply::VringState(state))
@@ -48,6 +43,9 @@ impl FrontendMachine {
             {
                 Ok(())
             }
+            // Back-ends differ in what they say, and none says no.
+            (Message::LogBase(_), Reply::Empty | Reply::Number(_)) => Ok(()),
+            (Message::LogBase(asked), Reply::Log(area)) if *asked == area => Ok(()),
             (Message::GetConfig(_), _) | (_, Reply::VringState(_)) => {
                 Err(PeerMisbehaved::OtherReply { request }.into())
             }
@@ -62,30 +60,41 @@ impl FrontendMachine {
         if !self.config.protocol_features.is_empty() {
             wanted |= feature::PROTOCOL_FEATURES;
         }
-        let features = common(wanted, offered);
-        let bits = self.config.required_features & !features;
+        self.logs = offered & feature::LOG_ALL != 0;
+        self.agreed.features = common(wanted, offered);
+        self.check_required()?;
+        if self.agreed.features & feature::PROTOCOL_FEATURES == 0 {
+            return self.hear_protocol_features(ProtocolFeatures::NONE);
+        }
+        self.script.ask(Request::GetProtocolFeatures);
+        Ok(())
+    }
+
+    fn check_required(&self) -> Result<(), ControlError> {
+        let bits = self.config.required_features & !self.agreed.features;
         if bits != 0 {
             return Err(PeerIncompatible::FeaturesMissing { bits }.into());
-        }
-        self.agreed.features = features;
-        if features & feature::PROTOCOL_FEATURES != 0 {
-            self.script.ask(Request::GetProtocolFeatures);
-        } else {
-            self.hear_protocol_features(ProtocolFeatures::NONE);
         }
         Ok(())
     }
 
-    fn hear_protocol_features(&mut self, offered: ProtocolFeatures) {
+    fn hear_protocol_features(&mut self, offered: ProtocolFeatures) -> Result<(), ControlError> {
         let common = self.config.protocol_features.bits() & offered.bits();
         let protocol = ProtocolFeatures::from_bits(common);
         self.agreed.protocol_features = protocol;
-        // Nowhere else does the device say which address it has.
+        // Nowhere else does the device say which address it has, and whether its link is up.
         if !protocol.contains(ProtocolFeatures::CONFIG) {
-            self.agreed.features &= !feature::MAC;
+            let told = feature::MAC | feature::STATUS | feature::GUEST_ANNOUNCE;
+            self.agreed.features &= !told;
+            self.check_required()?;
+        }
+        if self.config.control_ring && self.agreed.features & feature::CTRL_VQ != 0 {
+            // Unless there are several pairs.
+            self.agreed.control_ring = Some(2);
         }
         self.script.set_acks(protocol.contains(ProtocolFeatures::REPLY_ACK));
         self.script.introduce(&self.config, &self.agreed);
+        Ok(())
     }
 
     /// There are as many pairs as both sides have.
@@ -95,19 +104,11 @@ impl FrontendMachine {
             return Err(PeerMisbehaved::Value { request, value: pairs }.into());
         }
         let pairs = u16::try_from(pairs).unwrap_or(u16::MAX);
+        if self.agreed.control_ring.is_some() {
+            // Rings have 8 bits.
+            self.agreed.control_ring = pairs.checked_mul(2).and_then(|ring| ring.try_into().ok());
+        }
         self.agreed.queue_pairs = pairs.min(self.config.queue_pairs);
         Ok(())
-    }
-
-    /// Address 0:6, status 6:2, pairs 8:2, MTU 10:2, the numbers little-endian. What makes no sense is
-    /// as good as nothing.
-    fn hear_config(&mut self, contents: &[u8]) {
-        let has = |bit| self.agreed.features & bit != 0;
-        let mac = contents.first_chunk().copied().filter(|mac: &[u8; 6]| {
-            has(feature::MAC) && mac.first().is_some_and(|byte| byte & 1 == 0) && *mac != [0; 6]
-        });
-        let mtu = contents.last_chunk().map(|bytes| u16::from_le_bytes(*bytes));
-        let mtu = mtu.filter(|mtu| has(feature::MTU) && MTU.contains(mtu));
-        (self.agreed.mac, self.agreed.mtu) = (mac, mtu);
     }
 }

@@ -1,10 +1,10 @@
 //! One connection to a back-end.
 
-use super::script::{Script, Wait};
-use super::{Agreed, Event, FrontendConfig, Offer, PeerMisbehaved};
+use super::script::{RingPlace, Script, Wait, tells_config};
+use super::{Agreed, Event, FrontendConfig, Offer, PeerMisbehaved, Told};
 use crate::error::ControlError;
 use crate::stream::{Expect, Frame, Incoming, Intake, Outgoing};
-use crate::wire::{Message, ProtocolFeatures, Reply, Request};
+use crate::wire::{Message, ProtocolFeatures, Reply, Request, feature};
 use std::time::Instant;
 
 /// One connection to a back-end, from the first request to the last.
@@ -25,6 +25,21 @@ pub struct FrontendMachine {
     /// When the back-end must be done with this phase; `None` when nothing is asked of it, and when
     /// the clock ends before.
     deadline: Option<Instant>,
+    /// What is being asked while rings run.
+    job: Option<Job>,
+    /// Whether the back-end offered to note what it writes.
+    pub(super) logs: bool,
+    /// The rings, of pairs only.
+    pub(super) places: Vec<RingPlace>,
+}
+
+/// Something that is asked while rings run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Job {
+    ReadConfig,
+    EnablePairs(u16),
+    /// Whether writes are noted from then on.
+    Log(bool),
 }
 
 /// How far the conversation is.
@@ -54,12 +69,15 @@ impl FrontendMachine {
                 features: 0,
                 protocol_features: ProtocolFeatures::NONE,
                 queue_pairs: 1,
-                mac: None,
-                mtu: None,
+                control_ring: None,
+                told: Told::NOTHING,
             },
             asked: None,
             intake: Intake::new(Expect::Replies),
             deadline: now.checked_add(config.timeout),
+            job: None,
+            logs: false,
+            places: Vec::new(),
         }
     }
 
@@ -87,6 +105,11 @@ impl FrontendMachine {
         heard
     }
 
+    /// Whole messages heard so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.intake.heard()
+    }
+
     /// The next message to send, unless an answer has to come first.
     pub fn take_outgoing(&mut self) -> Option<Outgoing> {
         if self.asked.is_some() {
@@ -97,7 +120,7 @@ impl FrontendMachine {
         if line.reply != Wait::Nothing {
             self.asked = Some(line.message);
         }
-        Some(Outgoing { bytes, fd: line.fd })
+        Some(Outgoing { bytes, fds: line.fds })
     }
 
     /// Gives the back-end memory and rings, and has it start them.
@@ -111,7 +134,48 @@ impl FrontendMachine {
             return Err(ControlError::OutOfOrder { call: "offer" });
         }
         self.enter(Phase::Starting, now);
+        let places =
+            (0..=u8::MAX).zip(&offer.rings).map(|(index, ring)| RingPlace::of(index, ring));
+        self.places = places.collect();
         self.script.start(&self.config, &self.agreed, offer);
+        Ok(())
+    }
+
+    /// Whether rings run, and nothing is being asked.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Running && self.job.is_none()
+    }
+
+    /// Reads the configuration space again; [`Event::ConfigRead`] follows.
+    ///
+    /// # Errors
+    /// [`ControlError::OutOfOrder`] unless the machine [is idle](Self::is_idle), and the back-end has
+    /// a configuration space that says anything.
+    pub fn read_config(&mut self, now: Instant) -> Result<(), ControlError> {
+        if !self.is_idle() || !tells_config(&self.agreed) {
+            return Err(ControlError::OutOfOrder { call: "read_config" });
+        }
+        self.script.read_config();
+        self.begin(Job::ReadConfig, now);
+        Ok(())
+    }
+
+    /// Has the back-end enable the first `pairs` of the pairs agreed on, and disable the others;
+    /// [`Event::PairsEnabled`] follows.
+    ///
+    /// # Errors
+    /// [`ControlError::OutOfOrder`] unless the machine [is idle](Self::is_idle), rings can be enabled
+    /// one by one ([`PROTOCOL_FEATURES`](crate::wire::feature::PROTOCOL_FEATURES)), and there are so
+    /// many, at least one.
+    pub fn enable_pairs(&mut self, pairs: u16, now: Instant) -> Result<(), ControlError> {
+        let all = self.agreed.queue_pairs;
+        let can = self.agreed.features & feature::PROTOCOL_FEATURES != 0;
+        if !self.is_idle() || !can || !(1..=all).contains(&pairs) {
+            return Err(ControlError::OutOfOrder { call: "enable_pairs" });
+        }
+        self.script.enable_pairs(all, pairs);
+        self.begin(Job::EnablePairs(pairs), now);
         Ok(())
     }
 
@@ -124,6 +188,7 @@ impl FrontendMachine {
             return Err(ControlError::OutOfOrder { call: "stop" });
         }
         self.enter(Phase::Stopping, now);
+        self.job = None;
         self.script.stop(&self.agreed);
         Ok(())
     }
@@ -157,6 +222,7 @@ impl FrontendMachine {
         self.script.clear();
         self.asked = None;
         self.deadline = None;
+        self.job = None;
     }
 
     /// Whether the conversation has ended.
@@ -202,11 +268,25 @@ impl FrontendMachine {
             Phase::Negotiating => (Phase::Waiting, Event::Negotiated(self.agreed)),
             Phase::Starting => (Phase::Running, Event::Running),
             Phase::Stopping => (Phase::Stopped, Event::Stopped),
-            Phase::Waiting | Phase::Running | Phase::Stopped | Phase::Closed => return None,
+            Phase::Running => (Phase::Running, self.done()?),
+            Phase::Waiting | Phase::Stopped | Phase::Closed => return None,
         };
         self.phase = phase;
         self.deadline = None;
         Some(event)
+    }
+
+    fn done(&mut self) -> Option<Event> {
+        Some(match self.job.take()? {
+            Job::ReadConfig => Event::ConfigRead(self.agreed.told),
+            Job::EnablePairs(pairs) => Event::PairsEnabled(pairs),
+            Job::Log(on) => Event::Logging(on),
+        })
+    }
+
+    pub(super) fn begin(&mut self, job: Job, now: Instant) {
+        self.job = Some(job);
+        self.deadline = now.checked_add(self.config.timeout);
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {

@@ -15,6 +15,10 @@
 //!   |---------------------------->| each ring, SET_STATUS              |
 //!   |   Event::Running            |<---------------------------------->|
 //!   |<----------------------------|                                    |
+//!   |  read_config()              | GET_CONFIG                         |
+//!   |---------------------------->|<---------------------------------->|
+//!   |   Event::ConfigRead         |                                    |
+//!   |<----------------------------|                                    |
 //!   |  stop()                     | GET_VRING_BASE of each ring        |
 //!   |---------------------------->|<---------------------------------->|
 //!   |   Event::Stopped            |                                    |
@@ -31,6 +35,7 @@
 //!     required_features: feature::VERSION_1,
 //!     protocol_features: ProtocolFeatures::REPLY_ACK,
 //!     queue_pairs: 1,
+//!     control_ring: false,
 //!     mtu: None,
 //!     timeout: Duration::from_secs(5),
 //! };
@@ -54,19 +59,30 @@
 //! asks for an answer, and a failure names the request; elsewhere a last GET_FEATURES makes sure that
 //! all of them were read.
 //!
+//! While rings run, one thing at a time can be asked besides:
+//! [`read_config`](FrontendMachine::read_config), [`enable_pairs`](FrontendMachine::enable_pairs),
+//! [`start_log`](FrontendMachine::start_log).
+//! That the configuration changed the back-end says on a second socket, of which a
+//! [`ChannelMachine`] is this end.
+//!
 //! A back-end that breaks a rule, refuses a request or does not answer in time ends the conversation.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod channel;
 mod config;
 mod event;
 mod features;
 mod hear;
+mod logging;
 mod machine;
 mod script;
+mod told;
 
+pub use channel::{ChannelMachine, ConfigChanged};
 pub use config::FrontendConfig;
-pub use event::{Agreed, Event, MemoryOffer, Offer, RingSetup};
+pub use event::{Agreed, ControlOffer, Event, LogOffer, MemoryOffer, Offer, RingSetup};
 pub use machine::FrontendMachine;
+pub use told::Told;
 
 pub use crate::fault::{PeerIncompatible, PeerMisbehaved};
 pub use crate::stream::{Incoming, Outgoing};

@@ -1,10 +1,9 @@
 //! What is to be said, in order.
 
-use super::{Agreed, FrontendConfig, MemoryOffer, Offer, RingSetup};
+use super::told::{CONFIG, TELLS};
+use super::{Agreed, FrontendConfig, Offer, RingSetup};
 use crate::backend::RingBase;
-use crate::wire::{
-    ConfigSpan, Message, ProtocolFeatures, Request, VringAddress, VringFd, VringState, feature,
-};
+use crate::wire::{Message, ProtocolFeatures, Request, VringFd, VringState, feature};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -15,16 +14,11 @@ const FEATURES_OK: u8 = 1 | 2 | 8;
 /// As above, and drives it.
 const DRIVER_OK: u8 = FEATURES_OK | 4;
 
-/// The part of the configuration space that is read: address, status, pairs, MTU.
-///
-/// Spec: VIRTIO 1.3 §5.1.4.
-pub(super) const CONFIG: ConfigSpan = ConfigSpan { offset: 0, size: 12, flags: 0 };
-
 /// One thing to say.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) message: Message,
-    pub(super) fd: Option<OwnedFd>,
+    pub(super) fds: Vec<OwnedFd>,
     pub(super) reply: Wait,
 }
 
@@ -37,6 +31,15 @@ pub(super) enum Wait {
     Ack,
     /// An answer of its own.
     Answer,
+}
+
+/// Where a ring lies: front-end addresses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RingPlace {
+    pub(super) index: u8,
+    pub(super) descriptor_area: u64,
+    pub(super) driver_area: u64,
+    pub(super) device_area: u64,
 }
 
 /// Lines not yet said.
@@ -81,12 +84,26 @@ impl Script {
             self.plainly(Message::Number(Request::SetProtocolFeatures, protocol.bits()));
         }
         self.plainly(Message::Plain(Request::SetOwner));
-        if config.queue_pairs > 1 && has_pairs(agreed) {
+        if (config.queue_pairs > 1 || config.control_ring) && has_pairs(agreed) {
             self.ask(Request::GetQueueNum);
         }
         if tells_config(agreed) {
-            self.answered(Message::GetConfig(CONFIG));
+            self.read_config();
         }
+    }
+
+    /// Reads the configuration space.
+    pub(super) fn read_config(&mut self) {
+        self.answered(Message::GetConfig(CONFIG));
+    }
+
+    /// Enables the first `enabled` pairs of `pairs`, and no others.
+    pub(super) fn enable_pairs(&mut self, pairs: u16, enabled: u16) {
+        for index in (0..=u8::MAX).take(2 * usize::from(pairs)) {
+            let on = u16::from(index) / 2 < enabled;
+            self.set_ring(Request::SetVringEnable, index, on.into());
+        }
+        self.sync();
     }
 
     /// Everything from SET_FEATURES to rings that run.
@@ -98,26 +115,42 @@ impl Script {
             self.say(Message::Number(Request::SetStatus, FEATURES_OK.into()), None);
             self.ask(Request::GetStatus);
         }
-        let MemoryOffer { region, fd } = offer.memory;
-        self.say(Message::MemTable(vec![region]), Some(fd));
+        let has_channel = protocol.contains(ProtocolFeatures::BACKEND_REQ);
+        if let Some(channel) = offer.channel.filter(|_| has_channel) {
+            self.say(Message::Plain(Request::SetBackendReqFd), Some(channel));
+        }
+        let (control, control_ring) = offer.control.map(|it| (it.memory, it.ring)).unzip();
+        let memory = offer.memory.into_iter().chain(control);
+        let (regions, fds): (_, Vec<_>) = memory.map(|it| (it.region, it.fd)).unzip();
+        self.say(Message::MemTable(regions), fds);
         let tells_mtu =
             features & feature::MTU != 0 && protocol.contains(ProtocolFeatures::NET_MTU);
         if let Some(mtu) = config.mtu.filter(|_| tells_mtu) {
             self.say(Message::Number(Request::NetSetMtu, mtu.into()), None);
         }
-        let rings = u8::try_from(offer.rings.len()).unwrap_or(u8::MAX);
+        let rings = offer.rings.len();
         let base = RingBase::start(features & feature::RING_PACKED != 0);
-        for (index, ring) in (0..).zip(offer.rings) {
+        for (index, ring) in (0..=u8::MAX).zip(offer.rings) {
+            self.set_up(index, ring, base);
+        }
+        let control = agreed.control_ring.zip(control_ring);
+        let control_index = control.as_ref().map(|(index, _)| *index);
+        if let Some((index, ring)) = control {
             self.set_up(index, ring, base);
         }
         if features & feature::PROTOCOL_FEATURES != 0 {
-            for index in 0..rings {
+            for index in (0..=u8::MAX).take(rings).chain(control_index) {
                 self.set_ring(Request::SetVringEnable, index, 1);
             }
         }
         if has_status {
             self.say(Message::Number(Request::SetStatus, DRIVER_OK.into()), None);
         }
+        self.sync();
+    }
+
+    /// Makes sure that an answer follows all that was said.
+    pub(super) fn sync(&mut self) {
         if !self.acks {
             self.ask(Request::GetFeatures);
         }
@@ -126,7 +159,8 @@ impl Script {
     /// Everything that stops all rings.
     pub(super) fn stop(&mut self, agreed: &Agreed) {
         let rings = agreed.queue_pairs.saturating_mul(2);
-        for index in 0..u32::from(rings) {
+        let control = agreed.control_ring.map(u32::from);
+        for index in (0..u32::from(rings)).chain(control) {
             let state = VringState { index, value: 0 };
             self.answered(Message::VringState(Request::GetVringBase, state));
         }
@@ -135,20 +169,14 @@ impl Script {
         }
     }
 
-    /// The ring starts with its kick.
+    /// The ring starts with its kick. Its call comes first: VPP has two rings until it is given the
+    /// call of another one, and ends the conversation at whatever else is said of that.
     fn set_up(&mut self, index: u8, ring: RingSetup, base: u32) {
+        let place = RingPlace::of(index, &ring);
+        self.set_fd(Request::SetVringCall, index, ring.call);
         self.set_ring(Request::SetVringNum, index, ring.size.into());
         self.set_ring(Request::SetVringBase, index, base);
-        let address = VringAddress {
-            index: index.into(),
-            log: false,
-            descriptor_area: ring.descriptor_area,
-            device_area: ring.device_area,
-            driver_area: ring.driver_area,
-            log_address: 0,
-        };
-        self.say(Message::VringAddress(address), None);
-        self.set_fd(Request::SetVringCall, index, ring.call);
+        self.say(Message::VringAddress(place.address(None)), None);
         if ring.err.is_some() {
             self.set_fd(Request::SetVringErr, index, ring.err);
         }
@@ -166,18 +194,33 @@ impl Script {
     }
 
     /// Says something that may fail.
-    fn say(&mut self, message: Message, fd: Option<OwnedFd>) {
+    pub(super) fn say(&mut self, message: Message, fds: impl IntoIterator<Item = OwnedFd>) {
         let reply = if self.acks { Wait::Ack } else { Wait::Nothing };
-        self.lines.push_back(Line { message, fd, reply });
+        self.lines.push_back(Line { message, fds: fds.into_iter().collect(), reply });
     }
 
     /// Says something that has no answer.
     fn plainly(&mut self, message: Message) {
-        self.lines.push_back(Line { message, fd: None, reply: Wait::Nothing });
+        self.lines.push_back(Line { message, fds: Vec::new(), reply: Wait::Nothing });
     }
 
     fn answered(&mut self, message: Message) {
-        self.lines.push_back(Line { message, fd: None, reply: Wait::Answer });
+        self.answered_with(message, []);
+    }
+
+    pub(super) fn answered_with(
+        &mut self,
+        message: Message,
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) {
+        self.lines.push_back(Line { message, fds: fds.into_iter().collect(), reply: Wait::Answer });
+    }
+}
+
+impl RingPlace {
+    pub(super) fn of(index: u8, ring: &RingSetup) -> Self {
+        let &RingSetup { descriptor_area, driver_area, device_area, .. } = ring;
+        Self { index, descriptor_area, driver_area, device_area }
     }
 }
 
@@ -187,7 +230,6 @@ fn has_pairs(agreed: &Agreed) -> bool {
 }
 
 /// Whether the configuration space has something for us.
-fn tells_config(agreed: &Agreed) -> bool {
-    let tells = feature::MAC | feature::MTU;
-    agreed.protocol_features.contains(ProtocolFeatures::CONFIG) && agreed.features & tells != 0
+pub(super) fn tells_config(agreed: &Agreed) -> bool {
+    agreed.protocol_features.contains(ProtocolFeatures::CONFIG) && agreed.features & TELLS != 0
 }

@@ -5,6 +5,7 @@ use crate::endpoint::Event;
 use crate::{driver, virtqueue};
 use ringport::burst::{PacketRx, PacketTx, RxBurst, TxBurst};
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::stats::{RxStats, TxStats};
 use std::os::fd::BorrowedFd;
 
@@ -64,6 +65,13 @@ impl PacketRx for AnyRxQueue {
             Self::Driver(queue) => queue.stats(),
         }
     }
+
+    fn ring_view(&self) -> Option<RingView> {
+        match self {
+            Self::Device(queue) => queue.ring_view(),
+            Self::Driver(queue) => queue.ring_view(),
+        }
+    }
 }
 
 impl PacketTx for AnyTxQueue {
@@ -92,6 +100,13 @@ impl PacketTx for AnyTxQueue {
         match self {
             Self::Device(queue) => queue.stats(),
             Self::Driver(queue) => queue.stats(),
+        }
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        match self {
+            Self::Device(queue) => queue.ring_view(),
+            Self::Driver(queue) => queue.ring_view(),
         }
     }
 }

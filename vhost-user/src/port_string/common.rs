@@ -17,6 +17,7 @@ pub(super) struct Common<'c> {
     in_order: &'c mut bool,
     mergeable: &'c mut bool,
     event_idx: &'c mut bool,
+    control: &'c mut bool,
     offloads: &'c mut Offloads,
     mtu: &'c mut Option<u16>,
     policy: &'c mut MemoryPolicy,
@@ -32,6 +33,7 @@ impl<'c> Common<'c> {
             in_order: &mut config.in_order,
             mergeable: &mut config.mergeable,
             event_idx: &mut config.event_idx,
+            control: &mut config.control,
             offloads: &mut config.offloads,
             mtu: &mut config.mtu,
             policy: &mut config.policy,
@@ -47,6 +49,7 @@ impl<'c> Common<'c> {
             in_order: &mut config.in_order,
             mergeable: &mut config.mergeable,
             event_idx: &mut config.event_idx,
+            control: &mut config.control,
             offloads: &mut config.offloads,
             mtu: &mut config.mtu,
             policy: &mut config.policy,
@@ -65,6 +68,7 @@ impl<'c> Common<'c> {
         items.set(self.in_order, "in-order", switch)?;
         items.set(self.mergeable, "mergeable", switch)?;
         items.set(self.event_idx, "event-idx", switch)?;
+        items.set(self.control, "control", switch)?;
         items.set(self.offloads, "offload", |key, value| choice(key, value, &OFFLOADS))?;
         items.set(self.mtu, "mtu", |key, value| number(key, value, 68, u16::MAX).map(Some))?;
         items.set(self.policy, "policy", |key, value| choice(key, value, &POLICIES))?;
@@ -75,11 +79,12 @@ impl<'c> Common<'c> {
     pub(super) fn show(&self, items: &mut ItemWriter<'_, '_>, usual: &Common<'_>) -> fmt::Result {
         items.item("queues", self.queue_pairs, usual.queue_pairs)?;
         items.item("ring-size", self.ring_size, usual.ring_size)?;
-        let switches: [(_, &bool, &bool); 4] = [
+        let switches: [(_, &bool, &bool); 5] = [
             ("packed", self.packed, usual.packed),
             ("in-order", self.in_order, usual.in_order),
             ("mergeable", self.mergeable, usual.mergeable),
             ("event-idx", self.event_idx, usual.event_idx),
+            ("control", self.control, usual.control),
         ];
         for (key, on, usually) in switches {
             items.word(key, on, usually, &SWITCH)?;

@@ -49,5 +49,6 @@ fn show_driver(items: &mut ItemWriter<'_, '_>, mut driver: DriverConfig) -> fmt:
     Common::of_driver(&mut driver).show(items, &Common::of_driver(&mut usual))?;
     items.word("rx-mode", &driver.calls, &usual.calls, &CALL_MODES)?;
     items.item("buffer-size", &driver.buffer_size, &usual.buffer_size)?;
-    items.word("memory", &driver.backing, &usual.backing, &BACKINGS)
+    items.word("memory", &driver.backing, &usual.backing, &BACKINGS)?;
+    items.word("keep-features", &driver.keep_features, &usual.keep_features, &SWITCH)
 }

@@ -16,13 +16,14 @@ fn check_error(text: &str, message: &str) {
 }
 
 const DEVICE: &str = "vhost:/run/x.sock,role=device,socket-mode=660,socket-uid=0,socket-gid=107,\
-    queues=8,ring-size=1024,packed=off,in-order=off,mergeable=off,event-idx=off,offload=checksum,\
+    queues=8,ring-size=1024,packed=off,in-order=off,mergeable=off,event-idx=off,control=on,offload=checksum,\
     mtu=9000,policy=sealed,timeout=250ms,rx-mode=polling,indirect=off,mac=02:00:00:00:00:0a,\
     regions=8";
 
 const DRIVER: &str = "vhost:/run/x.sock,role=driver,socket=connect,reconnect=never,queues=4,\
-    ring-size=4096,packed=off,in-order=off,mergeable=off,event-idx=off,offload=segmentation,\
-    mtu=1400,policy=trust,timeout=2s,rx-mode=interrupt,buffer-size=9216,memory=hugepages";
+    ring-size=4096,packed=off,in-order=off,mergeable=off,event-idx=off,control=on,offload=segmentation,\
+    mtu=1400,policy=trust,timeout=2s,rx-mode=interrupt,buffer-size=9216,memory=hugepages,\
+    keep-features=on";
 
 #[test]
 fn device_takes_every_key() {
@@ -34,6 +35,7 @@ fn device_takes_every_key() {
     assert_eq!((device.queue_pairs, device.limits.ring_size), (8, 1024));
     let on = [device.packed, device.in_order, device.mergeable, device.indirect, device.event_idx];
     assert_eq!(on, [false; 5]);
+    assert!(device.control);
     assert_eq!(device.offloads, Offloads::Checksum);
     assert_eq!((device.mac, device.mtu), (Some([2, 0, 0, 0, 0, 10]), Some(9000)));
     assert_eq!((device.kicks, device.policy), (KickMode::Polling, MemoryPolicy::Sealed));
@@ -51,6 +53,7 @@ fn driver_takes_every_key() {
     assert_eq!(on, [false; 4]);
     assert_eq!((driver.offloads, driver.mtu), (Offloads::Segmentation, Some(1400)));
     assert_eq!((driver.calls, driver.policy), (CallMode::Interrupt, MemoryPolicy::Trust));
+    assert!(driver.keep_features && driver.control);
     assert_eq!((driver.backing, driver.timeout), (Backing::HugePages2M, Duration::from_secs(2)));
 }
 
@@ -90,6 +93,10 @@ fn mistakes_are_named_with_key_value_and_what_is_expected() {
     check_error(
         "vhost:/a,role=device,mac=01:00:00:00:00:01",
         "mac=01:00:00:00:00:01: expected an address of one interface such as 02:00:00:00:00:01",
+    );
+    check_error(
+        "vhost:/a,role=device,mac=02:00:00:00:00:+1",
+        "mac=02:00:00:00:00:+1: expected an address of one interface such as 02:00:00:00:00:01",
     );
     check_error(
         "vhost:/a,role=driver,ring-size=1000,packed=off",

@@ -3,7 +3,7 @@
 use crate::device::Offloads;
 use crate::driver::CallMode;
 use crate::virtqueue::KickMode;
-use ringport::port_string::{Choices, ItemError};
+use ringport::port_string::Choices;
 use ringport::shm::Backing;
 
 /// Which side of a port string's link we are.
@@ -45,13 +45,3 @@ pub(super) const CALL_MODES: Choices<CallMode, 3> = (
 );
 pub(super) const BACKINGS: Choices<Backing, 2> =
     ([("pages", Backing::Pages), ("hugepages", Backing::HugePages2M)], "pages or hugepages");
-
-/// Six bytes in hexadecimal, separated by colons; not a group's.
-pub(super) fn mac(key: &'static str, value: &str) -> Result<[u8; 6], ItemError> {
-    let bad =
-        || ItemError::bad(key, value, "an address of one interface such as 02:00:00:00:00:01");
-    let bytes = value.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
-    let bytes = bytes.collect::<Option<Vec<_>>>().ok_or_else(bad)?;
-    let mac: [u8; 6] = bytes.try_into().map_err(|_| bad())?;
-    if mac[0] & 1 != 0 || mac == [0; 6] { Err(bad()) } else { Ok(mac) }
-}

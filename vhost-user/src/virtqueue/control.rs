@@ -1,6 +1,7 @@
 //! The control side of a queue: starts, changes and stops the ring behind it.
 
 use super::announce::announcement;
+use super::command::{self, CommandQueue};
 use super::ledger::Withdraw;
 use super::packed::Position;
 use super::rx::{self, RxQueue};
@@ -77,6 +78,18 @@ pub fn rx_ring(link: Arc<LinkState>, wake: Arc<Doorbell>) -> io::Result<(RxQueue
 pub fn tx_ring(link: Arc<LinkState>, wake: Arc<Doorbell>) -> io::Result<(TxQueue, RingControl)> {
     let control = RingControl::new(link, wake, tx::build)?;
     Ok((TxQueue::new(Arc::clone(&control.seat), Arc::clone(&control.mail)), control))
+}
+
+/// As [`rx_ring`], for a control queue.
+///
+/// # Errors
+/// As [`rx_ring`].
+pub fn command_ring(
+    link: Arc<LinkState>,
+    wake: Arc<Doorbell>,
+) -> io::Result<(CommandQueue, RingControl)> {
+    let control = RingControl::new(link, wake, command::build)?;
+    Ok((CommandQueue::new(Arc::clone(&control.seat), Arc::clone(&control.mail)), control))
 }
 
 impl RingControl {

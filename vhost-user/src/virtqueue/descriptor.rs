@@ -64,14 +64,16 @@ impl Descriptor {
 pub(crate) enum Access {
     Read,
     Write,
+    /// Reads first, and then writes.
+    Both,
 }
 
 impl Access {
-    /// The WRITE flag of its descriptors.
+    /// The WRITE flag of its descriptors; of the first where it is not the same for all.
     #[inline(always)]
     pub(crate) fn flag(self) -> u16 {
         match self {
-            Self::Read => 0,
+            Self::Read | Self::Both => 0,
             Self::Write => WRITE,
         }
     }

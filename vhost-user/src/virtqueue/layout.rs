@@ -8,6 +8,7 @@ use crate::virtqueue::descriptor::{Access, Descriptor, WRITE};
 use ringport::burst::Piece;
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use std::sync::Arc;
 pub(super) trait Ring: Debug + Send {
     fn ground(&self) -> &Ground;
     fn ground_mut(&mut self) -> &mut Ground;
+
+    /// For people who look.
+    fn view(&self) -> RingView;
 
     /// Our position, as the layout has it in a base.
     fn position(&self) -> u32;
@@ -149,18 +153,21 @@ pub(super) struct Walked {
     pub(super) descriptors: usize,
     /// Of the last chain, those in the ring itself.
     pub(super) in_ring: u16,
+    /// Of a chain with both, how many pieces are to be read; `None` before one that is to be written.
+    pub(super) readable: Option<usize>,
 }
 
 impl Walked {
     /// Room for `pieces`.
     pub(super) fn new(pieces: usize) -> Self {
-        Self { pieces: Vec::with_capacity(pieces), descriptors: 0, in_ring: 0 }
+        Self { pieces: Vec::with_capacity(pieces), descriptors: 0, in_ring: 0, readable: None }
     }
 
     /// Begins a burst.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.descriptors = 0;
+        self.readable = None;
     }
 
     /// Whether the burst has to be content with what it has.
@@ -188,7 +195,9 @@ impl Walker {
         memory: &GuestMemory,
         walked: &mut Walked,
     ) -> Result<u32, QueueError> {
-        if flags & WRITE != self.access.flag() {
+        if self.access == Access::Both && flags & WRITE != 0 {
+            walked.readable = walked.readable.or(Some(walked.pieces.len()));
+        } else if flags & WRITE != self.access.flag() || walked.readable.is_some() {
             return Err(QueueError::OddFlags { flags });
         }
         let total = bytes.checked_add(len);

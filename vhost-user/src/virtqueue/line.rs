@@ -6,6 +6,7 @@ use crate::log::RingLog;
 use ringport::burst::RxBatch;
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(super) struct Engine<D: Direction, S: ?Sized = <D as Direction>::Side> {
 pub(super) trait Side<Stats>: Debug + Send {
     fn ring(&mut self) -> &mut dyn Ring;
     fn stats(&self) -> &Stats;
+    fn view(&self) -> RingView;
     fn stats_mut(&mut self) -> &mut Stats;
 
     /// Has the driver be called by `call` from now on.
@@ -88,6 +90,11 @@ impl<D: Direction> Line<D> {
             self.pick_up();
         }
         if self.seat.link.is_up() { Ok(()) } else { Err(self.down()) }
+    }
+
+    /// What the ring says that was there with the last burst.
+    pub(super) fn view(&self) -> Option<RingView> {
+        self.running.as_ref().or(self.disabled.as_ref()).map(|engine| engine.side.view())
     }
 
     /// Ends a burst in which the ring was not moved on.

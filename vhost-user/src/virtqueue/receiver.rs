@@ -15,6 +15,7 @@ use ringport::burst::{BURST_MAX, ReleaseRx, Released, RxBatch, RxBurst};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::offload::Offload;
+use ringport::ring_view::RingView;
 use ringport::stats::RxStats;
 use std::sync::{Arc, Mutex};
 
@@ -283,6 +284,10 @@ impl<L: Layout> Side<RxStats> for Receiver<L> {
 
     fn stats(&self) -> &RxStats {
         &self.stats
+    }
+
+    fn view(&self) -> RingView {
+        self.ring.view()
     }
 
     fn stats_mut(&mut self) -> &mut RxStats {

@@ -11,6 +11,7 @@ use crate::backend::RingBase;
 use crate::memory::GuestMemory;
 use ringport::burst::{PacketRx, ReleaseRx, Released, RxBatch, RxBurst};
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::shm::Regions;
 use ringport::stats::RxStats;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -243,6 +244,10 @@ impl PacketRx for RxQueue {
     fn stats(&self) -> RxStats {
         self.stats()
     }
+
+    fn ring_view(&self) -> Option<RingView> {
+        self.line.view()
+    }
 }
 
 impl ReleaseRx for Nobody {
@@ -280,7 +285,7 @@ impl Direction for Rx {
     fn unpack(engine: AnyEngine) -> Option<Box<Engine<Self>>> {
         match engine {
             AnyEngine::Rx(engine) => Some(engine),
-            AnyEngine::Tx(_) => None,
+            AnyEngine::Tx(_) | AnyEngine::Command(_) => None,
         }
     }
 

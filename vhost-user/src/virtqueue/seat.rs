@@ -1,5 +1,6 @@
 //! What the two sides of a queue share.
 
+use super::command::Commands;
 use super::ledger::Withdraw;
 use super::line::Engine;
 use super::rx::Rx;
@@ -61,6 +62,7 @@ pub(super) enum RingChange {
 pub(super) enum AnyEngine {
     Rx(Box<Engine<Rx>>),
     Tx(Box<Engine<Tx>>),
+    Command(Box<Engine<Commands>>),
 }
 
 /// Most engines that come back between two posts: the one that is there, and one that finds none to

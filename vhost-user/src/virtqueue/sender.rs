@@ -11,6 +11,7 @@ use crate::net::{self, HEADER, HEADER_LEN};
 use ringport::burst::{BURST_MAX, CommitTx, Committed, TxBatch};
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
+use ringport::ring_view::RingView;
 use ringport::stats::TxStats;
 use std::sync::Arc;
 
@@ -204,6 +205,10 @@ impl<L: Layout> Side<TxStats> for Sender<L> {
 
     fn stats(&self) -> &TxStats {
         &self.stats
+    }
+
+    fn view(&self) -> RingView {
+        self.ring.view()
     }
 
     fn stats_mut(&mut self) -> &mut TxStats {

@@ -10,6 +10,7 @@ use crate::memory::GuestMemory;
 use ringport::burst::{BURST_MAX, CommitTx, Committed, PacketTx, TxBatch, TxBurst};
 use ringport::error::QueueError;
 use ringport::offload::Accepts;
+use ringport::ring_view::RingView;
 use ringport::shm::Regions;
 use ringport::stats::TxStats;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -121,6 +122,10 @@ impl PacketTx for TxQueue {
     fn stats(&self) -> TxStats {
         self.stats()
     }
+
+    fn ring_view(&self) -> Option<RingView> {
+        self.line.view()
+    }
 }
 
 impl CommitTx for Nobody {
@@ -158,7 +163,7 @@ impl Direction for Tx {
     fn unpack(engine: AnyEngine) -> Option<Box<Engine<Self>>> {
         match engine {
             AnyEngine::Tx(engine) => Some(engine),
-            AnyEngine::Rx(_) => None,
+            AnyEngine::Rx(_) | AnyEngine::Command(_) => None,
         }
     }
 

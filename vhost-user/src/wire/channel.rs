@@ -48,6 +48,15 @@ pub enum ChannelMessage {
     },
 }
 
+impl ChannelRequest {
+    /// Reads a number; `None` when it means nothing here.
+    #[must_use]
+    pub fn from_wire(number: u32) -> Option<Self> {
+        let all = [Self::ConfigChange, Self::VringHostNotifier, Self::VringCall, Self::VringErr];
+        all.into_iter().find(|request| *request as u32 == number)
+    }
+}
+
 impl ChannelMessage {
     /// Writes the whole message, header included.
     #[must_use]
@@ -79,6 +88,12 @@ impl ChannelMessage {
             Self::VringErr { .. } => ChannelRequest::VringErr,
         }
     }
+}
+
+/// Writes a front-end's answer: whether it did what was asked.
+#[must_use]
+pub fn encode_channel_ack(request: u32, done: bool) -> Vec<u8> {
+    Header::of_reply(request).frame(&u64::from(!done).to_ne_bytes())
 }
 
 /// Reads a front-end's answer, which is 20 bytes long: the number of the request and whether the

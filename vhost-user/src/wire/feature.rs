@@ -44,12 +44,18 @@ pub const STATUS: u64 = 1 << 16;
 /// Virtio-net feature: there is a control queue. The front-end keeps it.
 pub const CTRL_VQ: u64 = 1 << 17;
 
+/// Virtio-net feature: the control queue says which packets the driver wants.
+pub const CTRL_RX: u64 = 1 << 18;
+/// Virtio-net feature: the control queue says which VLANs the driver wants.
+pub const CTRL_VLAN: u64 = 1 << 19;
 /// Virtio-net feature: the driver announces itself after migration.
 pub const GUEST_ANNOUNCE: u64 = 1 << 21;
 
 /// Virtio-net feature: more than one pair of queues.
 pub const MQ: u64 = 1 << 22;
 
+/// Virtio-net feature: the control queue changes the device's address.
+pub const CTRL_MAC_ADDR: u64 = 1 << 23;
 /// Virtio feature: writes to the front-end's memory go to the dirty log.
 pub const LOG_ALL: u64 = 1 << 26;
 
@@ -71,6 +77,44 @@ pub const RING_PACKED: u64 = 1 << 34;
 
 /// Virtio feature: buffers are used in the order in which they were made available.
 pub const IN_ORDER: u64 = 1 << 35;
+
+/// Virtio features by the names that the specification gives them, the least bit first; others by their
+/// bit.
+#[must_use]
+pub fn names(features: u64) -> Vec<String> {
+    const NAMES: [(u64, &str); 25] = [
+        (CSUM, "CSUM"),
+        (GUEST_CSUM, "GUEST_CSUM"),
+        (MTU, "MTU"),
+        (MAC, "MAC"),
+        (GUEST_TSO4, "GUEST_TSO4"),
+        (GUEST_TSO6, "GUEST_TSO6"),
+        (GUEST_ECN, "GUEST_ECN"),
+        (HOST_TSO4, "HOST_TSO4"),
+        (HOST_TSO6, "HOST_TSO6"),
+        (HOST_ECN, "HOST_ECN"),
+        (MRG_RXBUF, "MRG_RXBUF"),
+        (STATUS, "STATUS"),
+        (CTRL_VQ, "CTRL_VQ"),
+        (CTRL_RX, "CTRL_RX"),
+        (CTRL_VLAN, "CTRL_VLAN"),
+        (GUEST_ANNOUNCE, "GUEST_ANNOUNCE"),
+        (MQ, "MQ"),
+        (CTRL_MAC_ADDR, "CTRL_MAC_ADDR"),
+        (LOG_ALL, "LOG_ALL"),
+        (INDIRECT_DESC, "INDIRECT_DESC"),
+        (EVENT_IDX, "EVENT_IDX"),
+        (PROTOCOL_FEATURES, "PROTOCOL_FEATURES"),
+        (VERSION_1, "VERSION_1"),
+        (RING_PACKED, "RING_PACKED"),
+        (IN_ORDER, "IN_ORDER"),
+    ];
+    let name = |bit: u64| NAMES.iter().find(|(known, _)| *known == bit);
+    (0..64)
+        .filter(|at| features >> at & 1 == 1)
+        .map(|at| name(1 << at).map_or_else(|| format!("bit {at}"), |(_, name)| (*name).into()))
+        .collect()
+}
 
 /// A set of protocol features.
 ///
@@ -170,5 +214,16 @@ impl BitOr for ProtocolFeatures {
 impl fmt::Debug for ProtocolFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProtocolFeatures({:#x})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_names_and_unknown_ones_their_bit() {
+        assert_eq!(names(MRG_RXBUF | IN_ORDER | 1 << 60), ["MRG_RXBUF", "IN_ORDER", "bit 60"]);
+        assert!(names(0).is_empty());
     }
 }

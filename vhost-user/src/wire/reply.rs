@@ -2,7 +2,7 @@
 
 use super::field::{Reader, Writer};
 use super::payload::{check_len, read_config};
-use super::{ConfigSpan, Header, Inflight, Request, VringState, WireError};
+use super::{ConfigSpan, Header, Inflight, LogArea, Request, VringState, WireError};
 
 /// The payload of a reply.
 ///
@@ -19,7 +19,9 @@ pub enum Reply {
     Config(ConfigSpan, Vec<u8>),
     /// GET_INFLIGHT_FD: the memory made; of size 0 when there is none.
     Inflight(Inflight),
-    /// GET_CONFIG that failed.
+    /// SET_LOG_BASE: what was asked, as some back-ends say.
+    Log(LogArea),
+    /// GET_CONFIG that failed, or SET_LOG_BASE.
     Empty,
 }
 
@@ -38,6 +40,9 @@ impl Reply {
                 exactly(VringState::LEN)?;
                 Self::VringState(VringState::read(&mut fields))
             }
+            // Nothing, a number that means nothing, or what was asked.
+            R::SetLogBase if payload.is_empty() => Self::Empty,
+            R::SetLogBase if payload.len() == LogArea::LEN => Self::Log(LogArea::read(&mut fields)),
             R::GetConfig if payload.is_empty() => Self::Empty,
             R::GetConfig => {
                 let (span, contents) = read_config(request, payload)?;
@@ -67,6 +72,7 @@ impl Reply {
                 fields.bytes(contents);
             }
             Self::Inflight(inflight) => inflight.write(&mut fields),
+            Self::Log(area) => area.write(&mut fields),
             Self::Empty => {}
         }
         Header::of_reply(request).frame(&fields.into_payload())

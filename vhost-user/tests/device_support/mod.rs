@@ -1,6 +1,7 @@
 //! A device or a driver in a thread of its own, and front-ends for a device. The conversation is led by the `vhost`
 //! crate, or said as it pleases; rings are driven by hand, with system calls on the shared file.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
+#![allow(clippy::print_stderr, reason = "says why a test was ended")]
 
 mod foreign;
 mod front;
@@ -17,6 +18,7 @@ pub use guest::{FRONT_END, GUEST, Guest, LEN};
 pub use hand::{Descriptor, HEADER, Hand, INDIRECT, NEXT, WRITE};
 pub use own::OwnPair;
 pub use raw::{Answer, Raw};
+pub use relay::overhear;
 pub use ring::{BUFFER, SIZE, SplitRing};
 
 use ringport::burst::{PacketRx, PacketTx};
@@ -28,7 +30,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -89,9 +91,13 @@ impl Polled for Port {
     }
 }
 
+/// Something that the thread does between two polls.
+type Order<P> = Box<dyn FnOnce(&mut P) + Send>;
+
 /// A device or a driver that a thread polls.
 #[derive(Debug)]
 pub struct Served<P: Polled = Device> {
+    orders: Sender<Order<P>>,
     events: Receiver<Event<P::Rx, P::Tx>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<P>>,
@@ -117,21 +123,41 @@ impl Served<Driver> {
 impl<P: Polled> Served<P> {
     pub fn new(mut polled: P) -> Self {
         let (sender, events) = channel();
+        let (orders, ordered) = channel::<Order<P>>();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
+                ordered.try_iter().for_each(|order| order(&mut polled));
                 if let Some(event) = polled.poll(Duration::from_millis(5)) {
                     let _ = sender.send(event);
                 }
             }
             polled
         });
-        Self { events, stop, thread: Some(thread) }
+        Self { orders, events, stop, thread: Some(thread) }
     }
 
     pub fn next(&self) -> Event<P::Rx, P::Tx> {
         self.events.recv_timeout(PATIENCE).expect("an event within ten seconds")
+    }
+
+    /// Has the thread do something, and waits for what comes of it.
+    pub fn ask<R: Send + 'static>(&self, what: impl FnOnce(&mut P) -> R + Send + 'static) -> R {
+        let (sender, done) = channel();
+        let order = move |polled: &mut P| drop(sender.send(what(polled)));
+        self.orders.send(Box::new(order)).expect("the thread is there");
+        done.recv_timeout(PATIENCE).expect("done in time")
+    }
+
+    /// The next event but those that say how many pairs run.
+    pub fn news(&self) -> Event<P::Rx, P::Tx> {
+        loop {
+            match self.next() {
+                Event::PairsEnabled(_) => {}
+                event => return event,
+            }
+        }
     }
 
     /// What happened already, if anything.
@@ -210,6 +236,26 @@ impl Drop for AtTheEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Ends the process's test, should `action` hang.
+pub fn in_time<T>(action: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while !over.load(Ordering::Relaxed) {
+                if start.elapsed() > 2 * PATIENCE {
+                    // A thread that sleeps in the kernel cannot be told to stop.
+                    eprintln!("a doorbell has stopped a thread");
+                    std::process::abort();
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let _over = AtTheEnd(&over);
+        action()
+    })
 }
 
 /// Waits until `condition` holds.

@@ -9,6 +9,7 @@ use ringport_vhost_user::driver::queue::{
 };
 use ringport_vhost_user::memory::{GuestMemory, Region};
 use ringport_vhost_user::virtqueue::{self, KickMode, RingControl, RingFeatures, RingStart};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Queues of a driver, and those of the device that it shares its memory with.
@@ -18,6 +19,8 @@ pub struct OwnPair {
     pub tx: TxQueue,
     pub device_rx: virtqueue::RxQueue,
     pub device_tx: virtqueue::TxQueue,
+    /// The driver's, as the device has it.
+    pub memory: OwnedFd,
     _controls: [RingControl; 2],
 }
 
@@ -78,7 +81,9 @@ impl OwnPair {
         to_driver.start(Arc::clone(&guest), start(0, rx_options)).unwrap();
         let (device_rx, mut to_device) = virtqueue::rx_ring(link(), bell()).unwrap();
         to_device.start(guest, start(1, tx_options)).unwrap();
-        Self { rx, tx, device_rx, device_tx, _controls: [to_driver, to_device] }
+        let controls = [to_driver, to_device];
+        let memory = memory.fd().try_clone_to_owned().unwrap();
+        Self { rx, tx, device_rx, device_tx, memory, _controls: controls }
     }
 
     /// Moves `rounds` bursts of packets of `len` bytes, at most 2048, from driver to device.

@@ -7,6 +7,7 @@ use ringport_vhost_user::wire::Request;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Receiver, channel};
 
 /// Where a packed ring begins: its first descriptor, in the first turn.
 const START: u32 = 0x8000;
@@ -14,6 +15,30 @@ const START: u32 = 0x8000;
 /// A place where one front-end is passed on to the device at `device`, with packed rings started
 /// where they begin instead of at 0. It ends with the conversation.
 pub fn correct_bases(device: &Place) -> Place {
+    pass_on(device, |message, _| {
+        let base = message[..4] == (Request::SetVringBase as u32).to_ne_bytes();
+        if base && message[16..20] == [0; 4] {
+            message[16..20].copy_from_slice(&START.to_ne_bytes());
+        }
+    })
+}
+
+/// A place where one front-end is passed on to the device at `device`, and what its doorbells are: those that
+/// it is called by, those that tell it of broken rings, and those that it kicks.
+pub fn overhear(device: &Place) -> (Place, Receiver<(Request, OwnedFd)>) {
+    let (sender, bells) = channel();
+    let requests = [Request::SetVringCall, Request::SetVringErr, Request::SetVringKick];
+    let place = pass_on(device, move |message, fds| {
+        let bell = requests.iter().find(|bell| message[..4] == (**bell as u32).to_ne_bytes());
+        if let (Some(bell), [fd]) = (bell, fds) {
+            let _ = sender.send((*bell, fd.try_clone().unwrap()));
+        }
+    });
+    (place, bells)
+}
+
+/// Shows each message to `see`, which may change it.
+fn pass_on(device: &Place, mut see: impl FnMut(&mut [u8], &[OwnedFd]) + Send + 'static) -> Place {
     let place = Place::new();
     let listener = UnixListener::bind(&place.path).unwrap();
     let device = UnixStream::connect(&device.path).unwrap();
@@ -22,10 +47,7 @@ pub fn correct_bases(device: &Place) -> Place {
         let mut answers = (device.try_clone().unwrap(), front_end.try_clone().unwrap());
         let back = std::thread::spawn(move || std::io::copy(&mut answers.0, &mut answers.1));
         while let Some((mut message, fds)) = next_message(&front_end) {
-            let base = message[..4] == (Request::SetVringBase as u32).to_ne_bytes();
-            if base && message[16..20] == [0; 4] {
-                message[16..20].copy_from_slice(&START.to_ne_bytes());
-            }
+            see(&mut message, &fds);
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
             // Messages are few and short: the socket has room.
             if scm::send(device.as_fd(), &message, &fds).is_err() {

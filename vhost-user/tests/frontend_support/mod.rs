@@ -1,6 +1,8 @@
 //! A front-end and a back-end in one process: what one says is passed to the other by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
+pub mod fake;
+
 use nix::sys::eventfd::EventFd;
 use ringport_vhost_user::ControlError;
 use ringport_vhost_user::backend::{
@@ -33,6 +35,7 @@ pub fn front_config() -> FrontendConfig {
         required_features: feature::VERSION_1,
         protocol_features: PROTOCOL,
         queue_pairs: 2,
+        control_ring: false,
         mtu: Some(1500),
         timeout: TIMEOUT,
     }
@@ -61,7 +64,12 @@ pub fn offer(agreed: &Agreed) -> Offer {
         call: Some(fd()),
         err: Some(fd()),
     });
-    Offer { memory: MemoryOffer { region: REGION, fd: fd() }, rings: rings.collect() }
+    Offer {
+        memory: vec![MemoryOffer { region: REGION, fd: fd() }],
+        rings: rings.collect(),
+        control: None,
+        channel: None,
+    }
 }
 
 pub fn fd() -> OwnedFd {
@@ -78,6 +86,8 @@ pub struct DataSide {
     pub stopped: Vec<u16>,
     pub status: Vec<u8>,
     pub mtu: Option<u16>,
+    /// Where rings note what they write, and whether they do.
+    pub logs: Vec<(u16, Option<u64>)>,
     /// What is refused, if anything.
     pub refuses: Option<Request>,
 }
@@ -168,10 +178,10 @@ impl Both {
         let header = Header::decode(message.bytes.first_chunk().unwrap()).unwrap();
         let request = Request::from_wire(header.request).unwrap();
         self.said.push((request, header.need_reply));
-        let (mut bytes, mut fd) = (message.bytes.as_slice(), message.fd);
+        let (mut bytes, mut fds) = (message.bytes.as_slice(), message.fds);
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(self.back.wanted()));
-            let fds = fd.take().into_iter().collect();
+            let fds = std::mem::take(&mut fds);
             let incoming = Incoming { bytes: now, fds, fds_truncated: false };
             let event = self.back.on_bytes(incoming, Instant::now());
             if let Some(event) = event.unwrap_or_else(|why| panic!("{request}: {why}")) {
@@ -193,6 +203,9 @@ impl Both {
             E::MemoryTable(memory) => self.data.memory = memory,
             E::RingStarted(ring) => self.data.started.push(ring),
             E::RingEnabled { index, enabled: true } => self.data.enabled.push(index),
+            E::RingEnabled { index, .. } => self.data.enabled.retain(|enabled| *enabled != index),
+            E::RingLog { index, log } => self.data.logs.push((index, log)),
+            E::BackendChannel(_) | E::LogBase { .. } => {}
             E::Status(status) => self.data.status.push(status),
             E::Mtu(mtu) => self.data.mtu = Some(mtu),
             E::RingStopped { index } => {

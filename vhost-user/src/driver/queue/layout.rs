@@ -6,6 +6,7 @@ use crate::virtqueue::Called;
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::link::LinkState;
+use ringport::ring_view::RingView;
 use ringport::shm::guard::Watch;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 /// A ring in memory of ours.
 pub(super) trait Layout: Debug + Send + 'static {
     fn ground(&self) -> &Ground;
+
+    /// For people who look.
+    fn view(&self) -> RingView;
 
     /// Takes up to `wanted` of the elements that the device has used, oldest first, each read once.
     /// `take` says what it stands for.
@@ -25,6 +29,17 @@ pub(super) trait Layout: Debug + Send + 'static {
         take: impl FnMut(Used) -> Result<Taken, QueueError>,
     ) -> Result<(), QueueError>;
 
+    /// As [`take_used`](Self::take_used), on a ring that is kept in order and whose elements' lengths do
+    /// not matter.
+    ///
+    /// # Errors
+    /// As [`take_used`](Self::take_used).
+    fn take_in_order(
+        &mut self,
+        wanted: u16,
+        take: impl FnMut(Passed) -> Result<Taken, QueueError>,
+    ) -> Result<(), QueueError>;
+
     /// How many used elements more are known to be there.
     fn known(&self) -> u16;
 
@@ -34,6 +49,9 @@ pub(super) trait Layout: Debug + Send + 'static {
     /// As [`offer`](Self::offer), for buffers that are each a chain of its own and were offered
     /// before, just the same.
     fn offer_again(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called;
+
+    /// Hints that `count` buffers more will be offered soon.
+    fn fetch_ahead(&self, count: u16);
 
     /// Asks for a call, and returns whether there are used elements already.
     ///
@@ -53,6 +71,15 @@ pub(super) struct Used {
     pub(super) len: u32,
     /// Most chains that it can stand for: as many as the device has published.
     pub(super) chains_max: u16,
+}
+
+/// What has come back of a ring that is kept in order.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Passed {
+    /// So many chains, the oldest. The device has had as many.
+    Chains(u16),
+    /// All up to the one that this names.
+    Through(Used),
 }
 
 /// What a used element stands for: one chain, or a batch of them that end with it.
@@ -87,8 +114,8 @@ pub(super) struct Ground {
     kick: Option<Arc<Doorbell>>,
     call: Option<Arc<Doorbell>>,
     link: Arc<LinkState>,
-    /// Brings the link down when the device takes the memory back.
-    _watch: Option<Arc<Watch>>,
+    /// Bring the link down when the device takes memory back.
+    _watches: Arc<[Watch]>,
 }
 
 impl Taken {
@@ -103,7 +130,7 @@ impl Ground {
             kick: options.kick.clone(),
             call: options.call.clone(),
             link: Arc::clone(&parts.link),
-            _watch: parts.watch.clone(),
+            _watches: Arc::clone(&parts.watches),
         }
     }
 

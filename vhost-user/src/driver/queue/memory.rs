@@ -1,25 +1,19 @@
-//! The memory that a driver shares with a device, and where rings and buffers lie in it.
+//! The memory that a driver shares with a device: one region with rings and buffers, or one with
+//! rings and another that is a pool.
 //!
-//! | part | offset | bytes |
-//! |---|---|---|
-//! | descriptor area of ring 0 | 0 | 16 an entry |
-//! | driver area of ring 0 | multiple of 128 | split: 6, and 2 an entry; packed: 4 |
-//! | device area of ring 0 | multiple of 128 | split: 6, and 8 an entry; packed: 4 |
-//! | the areas of ring 1, and so on | multiple of 128 | |
-//! | buffers of ring 0, ring 1 and so on | multiple of 4096 | [`buffer_size`](DriverMemoryConfig::buffer_size), a header, and what puts them an odd number of cache lines apart |
-//!
-//! Areas begin 128 bytes apart at least, because they are written by different sides, and CPUs fetch
-//! lines in pairs. Ring `2n` is the receive ring of pair `n`, `2n + 1` its transmit ring.
-//!
-//! Spec: VIRTIO 1.3 §2.7, §2.8, §5.1.2.
+//! Spec: vhost-user "Memory region description".
 
+use super::plan::{BUFFER_MAX, PAIRS_MAX, Place, plan, stride};
 use super::{QueueOptions, RingLayout, RxQueue, TxQueue};
 use crate::net::HEADER;
 use crate::virtqueue::RingAddresses;
 use crate::wire::MemoryRegion;
 use ringport::link::LinkState;
+use ringport::pool::{Pool, PoolError};
 use ringport::shm::guard::Watch;
-use ringport::shm::{Backing, Mapping, MemoryPolicy, OutOfRange, OwnedMemory, RegionError};
+use ringport::shm::{
+    Backing, Mapping, MemoryPolicy, OutOfRange, OwnedMemory, RegionError, Regions,
+};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -34,17 +28,14 @@ const GUEST: u64 = 1 << 32;
 /// nothing of our address space. 16 TiB: as those of a process are, below 2^47.
 const FRONT_END: u64 = 1 << 44;
 
-/// Distance between what different sides write, in bytes.
-const LINES: u64 = 128;
-const LINE: u64 = 64;
-const PAGE: u64 = 4096;
+/// A pool begins at the next multiple of this behind the rings, so that there is something between that
+/// is nobody's.
+const APART: u64 = 1 << 30;
 
-/// Most entries of a ring.
-const SIZE_MAX: u16 = 32768;
-/// Most queue pairs: messages name a ring with 8 bits.
-const PAIRS_MAX: u16 = 128;
-/// Most bytes of a buffer. The longest packets have 64 KiB.
-const BUFFER_MAX: u32 = 1 << 20;
+/// The region of the rings, and of buffers without a pool; and that of a pool, which knows itself by
+/// that number.
+const OWN: u16 = 0;
+const POOL: u16 = 1;
 
 /// What memory a driver makes for a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +48,8 @@ pub struct DriverMemoryConfig {
     pub rx_size: u16,
     /// Entries of a transmit ring, each of which has a buffer.
     pub tx_size: u16,
-    /// Bytes of a packet that one buffer holds. A header of 12 bytes has its place besides.
+    /// Bytes of a packet that one buffer holds. A header of 12 bytes has its place besides. With a pool
+    /// it is what the pool's buffers hold instead.
     pub buffer_size: u32,
     /// What kind of pages.
     pub backing: Backing,
@@ -101,6 +93,15 @@ pub enum LayoutError {
         /// Size asked for, in bytes.
         buffer_size: u32,
     },
+    /// The pool cannot provide the buffers.
+    #[error("buffers from the pool")]
+    Pool(#[from] PoolError),
+    /// In the pool's buffers there is no room for the header in front of a packet.
+    #[error("headroom of {headroom} bytes in the pool's buffers, {HEADER} are needed")]
+    Headroom {
+        /// The pool's headroom, in bytes.
+        headroom: u16,
+    },
     /// The memory cannot be had, or cannot be protected as the policy says.
     #[error("memory for rings and buffers")]
     Memory(#[from] RegionError),
@@ -133,25 +134,15 @@ pub enum LayoutError {
 #[derive(Debug)]
 pub struct DriverMemory {
     memory: OwnedMemory,
+    /// Where buffers are instead.
+    pool: Option<Arc<Pool>>,
+    regions: Arc<Regions>,
     rings: Vec<Place>,
     layout: RingLayout,
     /// What a buffer holds, header included, in bytes.
     capacity: u32,
     link: Arc<LinkState>,
-    watch: Option<Arc<Watch>>,
-}
-
-/// Where one ring is: offsets in the memory, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    /// Entries.
-    pub(super) size: u16,
-    pub(super) descriptor: u64,
-    pub(super) driver: u64,
-    pub(super) device: u64,
-    /// Of the first one.
-    pub(super) buffers: u64,
-    in_use: bool,
+    watches: Arc<[Watch]>,
 }
 
 /// What a queue is made from.
@@ -160,13 +151,35 @@ pub(super) struct Parts {
     pub(super) mapping: Arc<Mapping>,
     pub(super) place: Place,
     pub(super) layout: RingLayout,
+    pub(super) buffers: BufferPlace,
+    /// All memory, for the queue's batch.
+    pub(super) regions: Arc<Regions>,
+    pub(super) link: Arc<LinkState>,
+    /// Bring the link down when the device takes memory back.
+    pub(super) watches: Arc<[Watch]>,
+}
+
+/// Where the buffers of a ring are.
+#[derive(Debug)]
+pub(super) struct BufferPlace {
+    pub(super) region: u16,
+    /// Guest address of the region's first byte.
+    pub(super) guest: u64,
+    /// Offset of the header in buffer number 0, in bytes.
+    pub(super) first: u64,
+    /// From one buffer to the next, in bytes.
+    pub(super) stride: u64,
     /// What a buffer holds, header included, in bytes.
     pub(super) capacity: u32,
-    /// Guest address of the memory's first byte.
-    pub(super) guest: u64,
-    pub(super) link: Arc<LinkState>,
-    /// Brings the link down when the device takes the memory back.
-    pub(super) watch: Option<Arc<Watch>>,
+    /// The pool, and the offsets at which the buffers of this ring begin.
+    pub(super) lent: Option<(Arc<Pool>, Vec<u64>)>,
+}
+
+impl BufferPlace {
+    /// Of a ring whose buffers are looked after by whoever has it.
+    pub(super) fn none() -> Self {
+        Self { region: OWN, guest: 0, first: 0, stride: 0, capacity: 0, lent: None }
+    }
 }
 
 impl DriverMemory {
@@ -178,30 +191,73 @@ impl DriverMemory {
         config: &DriverMemoryConfig,
         link: &Arc<LinkState>,
     ) -> Result<Self, LayoutError> {
-        let (rings, bytes) = plan(config)?;
-        let len = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let memory = OwnedMemory::create("ringport-vhost-user", len, config.backing)?;
-        let watch = memory.protect(config.policy, link)?.map(Arc::new);
-        let (layout, capacity) = (config.layout, config.buffer_size + HEADER);
-        Ok(Self { memory, rings, layout, capacity, link: Arc::clone(link), watch })
+        Self::build(config, None, link)
     }
 
-    /// The descriptor to send to the device.
+    /// As [`allocate`](Self::allocate), for rings only: buffers are those of `pool`.
+    ///
+    /// # Errors
+    /// [`LayoutError`]; as well when the pool's headroom does not hold a header.
+    pub fn on_pool(
+        config: &DriverMemoryConfig,
+        pool: &Arc<Pool>,
+        link: &Arc<LinkState>,
+    ) -> Result<Self, LayoutError> {
+        let headroom = pool.headroom();
+        if u32::from(headroom) < HEADER {
+            return Err(LayoutError::Headroom { headroom });
+        }
+        let config = DriverMemoryConfig { buffer_size: pool.capacity(), ..*config };
+        Self::build(&config, Some(Arc::clone(pool)), link)
+    }
+
+    fn build(
+        config: &DriverMemoryConfig,
+        pool: Option<Arc<Pool>>,
+        link: &Arc<LinkState>,
+    ) -> Result<Self, LayoutError> {
+        let (rings, bytes) = plan(config, pool.is_none())?;
+        let len = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let memory = OwnedMemory::create("ringport-vhost-user", len, config.backing)?;
+        let shared = [Some(&memory), pool.as_deref().map(Pool::memory)];
+        let watches =
+            shared.into_iter().flatten().map(|shared| shared.protect(config.policy, link));
+        let watches = watches.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let own = || Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
+        let regions = pool.as_ref().map_or_else(own, |pool| Arc::clone(pool.regions()));
+        let (layout, capacity) = (config.layout, config.buffer_size + HEADER);
+        Ok(Self { memory, pool, regions, rings, layout, capacity, link: Arc::clone(link), watches })
+    }
+
+    /// All that the device maps, each with its descriptor: this memory, and the pool.
+    ///
+    /// Spec: vhost-user "Memory region description".
+    #[must_use]
+    pub fn regions(&self) -> Vec<(MemoryRegion, BorrowedFd<'_>)> {
+        let mut all = vec![(self.region(), self.fd())];
+        if let Some(pool) = &self.pool {
+            let (size, apart) = (pool.memory().mapping().len() as u64, self.apart());
+            let (guest_address, user_address) = (GUEST + apart, FRONT_END + apart);
+            let region = MemoryRegion { guest_address, size, user_address, mmap_offset: 0 };
+            all.push((region, pool.memory().fd()));
+        }
+        all
+    }
+
+    /// The descriptor of the memory with the rings.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.memory.fd()
     }
 
-    /// The one region that the memory is, as messages describe it.
-    ///
-    /// Spec: vhost-user "Memory region description".
+    /// The region with the rings, as messages describe it.
     #[must_use]
     pub fn region(&self) -> MemoryRegion {
         let size = self.memory.mapping().len() as u64;
         MemoryRegion { guest_address: GUEST, size, user_address: FRONT_END, mmap_offset: 0 }
     }
 
-    /// The memory, mapped here.
+    /// The memory with the rings, mapped here.
     #[must_use]
     pub fn mapping(&self) -> &Arc<Mapping> {
         self.memory.mapping()
@@ -252,63 +308,43 @@ impl DriverMemory {
         if std::mem::replace(&mut place.in_use, true) {
             return Err(LayoutError::InUse { ring });
         }
+        let place = *place;
         Ok(Parts {
             mapping: Arc::clone(self.memory.mapping()),
-            place: *place,
+            place,
             layout: self.layout,
-            capacity: self.capacity,
-            guest: GUEST,
+            buffers: self.buffers(&place)?,
+            regions: Arc::clone(&self.regions),
             link: Arc::clone(&self.link),
-            watch: self.watch.clone(),
+            watches: Arc::clone(&self.watches),
         })
     }
-}
 
-/// Distance between the starts of two buffers of `capacity` bytes: an odd number of cache lines, so
-/// that their first lines use all sets of a cache.
-pub(super) fn stride(capacity: u32) -> u64 {
-    (u64::from(capacity).div_ceil(LINE) | 1) * LINE
-}
+    fn buffers(&self, ring: &Place) -> Result<BufferPlace, LayoutError> {
+        let capacity = self.capacity;
+        let Some(pool) = &self.pool else {
+            let (first, stride) = (ring.buffers, stride(capacity));
+            return Ok(BufferPlace {
+                region: OWN,
+                guest: GUEST,
+                first,
+                stride,
+                capacity,
+                lent: None,
+            });
+        };
+        Ok(BufferPlace {
+            region: POOL,
+            guest: GUEST + self.apart(),
+            first: u64::from(pool.headroom()) - u64::from(HEADER),
+            stride: pool.buffer_size().into(),
+            capacity,
+            lent: Some((Arc::clone(pool), pool.take(ring.size.into())?)),
+        })
+    }
 
-/// Where everything goes, and how many bytes that takes. Nothing can overflow: all limits together
-/// make less than 2^45 bytes.
-fn plan(config: &DriverMemoryConfig) -> Result<(Vec<Place>, u64), LayoutError> {
-    let &DriverMemoryConfig { pairs, layout, rx_size, tx_size, buffer_size, .. } = config;
-    if pairs == 0 || pairs > PAIRS_MAX {
-        return Err(LayoutError::Pairs { pairs });
+    /// From the beginning of this memory to that of the pool, as the device sees them.
+    fn apart(&self) -> u64 {
+        (self.memory.mapping().len() as u64).next_multiple_of(APART)
     }
-    if buffer_size == 0 || buffer_size > BUFFER_MAX {
-        return Err(LayoutError::BufferSize { buffer_size });
-    }
-    for size in [rx_size, tx_size] {
-        let exists = size > 0 && size <= SIZE_MAX;
-        if !exists || layout == RingLayout::Split && !size.is_power_of_two() {
-            return Err(LayoutError::Size { size });
-        }
-    }
-    let sizes = (0..pairs).flat_map(|_| [rx_size, tx_size]);
-    let mut end = 0;
-    let mut rings: Vec<_> = sizes.map(|size| place(layout, size, &mut end)).collect();
-    let stride = stride(buffer_size + HEADER);
-    end = end.next_multiple_of(PAGE);
-    for ring in &mut rings {
-        ring.buffers = end;
-        end += u64::from(ring.size) * stride;
-    }
-    Ok((rings, end.next_multiple_of(PAGE)))
-}
-
-/// Where the areas of a ring go, from `end` on.
-fn place(layout: RingLayout, size: u16, end: &mut u64) -> Place {
-    let entries = u64::from(size);
-    let (driver, device) = match layout {
-        RingLayout::Split => (6 + 2 * entries, 6 + 8 * entries),
-        RingLayout::Packed => (4, 4),
-    };
-    let [descriptor, driver, device] = [16 * entries, driver, device].map(|bytes| {
-        let at = *end;
-        *end = (at + bytes).next_multiple_of(LINES);
-        at
-    });
-    Place { size, descriptor, driver, device, buffers: 0, in_use: false }
 }

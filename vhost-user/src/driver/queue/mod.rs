@@ -1,7 +1,8 @@
 //! The rings of a virtio network device, from the driver's side.
 //!
 //! The driver owns the memory: [`DriverMemory`] is what it shares with a device for the time of one
-//! link, and makes the queues over it. The device can write all of it at any time, so what the
+//! link, and makes the queues over it; buffers may be those of a [`Pool`](ringport::pool::Pool)
+//! instead. The device can write all of it at any time, so what the
 //! driver needs to know is in private tables: where buffers are, which of them the device has, how
 //! descriptors are chained. Of what the device gives back, id and length are read once, checked,
 //! and used.
@@ -9,7 +10,7 @@
 //! | what the device does wrong | what happens |
 //! |---|---|
 //! | its used index runs away | the link ends |
-//! | it gives back what it does not have: an id beyond the ring, one twice, one out of turn where it said it keeps the order | the link ends |
+//! | it gives back what it does not have: an id beyond the ring, one twice, one out of turn where it said it keeps the order | the link ends; but what was sent on a split ring in order is only counted, and it misleads itself |
 //! | it claims to have written more than the buffer holds, or less than a header | the link ends |
 //! | a packet's header names more buffers than were used, or none | the link ends |
 //! | a packet's header makes no sense | counted, taken as empty |
@@ -18,16 +19,20 @@
 //! Good packets in front of a bad one are delivered first.
 //!
 //! A burst costs one load of the device's index (split; none while cached credit lasts), one element
-//! read a packet, and one store of our index. Packets in one buffer have a loop of their own.
+//! read a packet (none of those that were sent on a split ring in order), and one store of our index.
+//! Descriptors and headers are written only where they differ from what is there, so that their lines
+//! stay in the caches of both sides. Packets in one buffer have a loop of their own.
 //!
 //! Spec: VIRTIO 1.3 §2.7, §2.8, §5.1.6.
 
 mod backlog;
 mod buffers;
 mod chains;
+pub(crate) mod control;
 mod layout;
 mod memory;
 mod packed;
+mod plan;
 mod receiver;
 mod rx;
 mod sender;

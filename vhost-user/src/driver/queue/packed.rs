@@ -13,12 +13,13 @@
 //!
 //! Spec: VIRTIO 1.3 §2.8.
 
-use super::layout::{Buffer, Ground, Layout, Taken, Used};
+use super::layout::{Buffer, Ground, Layout, Passed, Taken, Used};
 use super::memory::Parts;
 use super::{CallMode, QueueOptions};
 use crate::virtqueue::Called;
 use crate::virtqueue::packed::{Position, State};
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::shm::{OutOfRange, PackedTable, SharedU16};
 use std::sync::atomic::{Ordering, fence};
 
@@ -76,6 +77,18 @@ impl Ring {
 }
 
 impl Layout for Ring {
+    fn view(&self) -> RingView {
+        let load = |word: &SharedU16| word.atomic().load(Ordering::Relaxed);
+        let words = vec![
+            ("driver.flags", load(&self.call_flags)),
+            ("device.off_wrap", load(&self.kick_position)),
+            ("device.flags", load(&self.kick_flags)),
+            ("next", self.used.slot()),
+            ("offered", self.offered.slot()),
+        ];
+        RingView { layout: "packed", size: self.used.size(), words }
+    }
+
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground
@@ -110,6 +123,16 @@ impl Layout for Ring {
     }
 
     #[inline(always)]
+    fn take_in_order(
+        &mut self,
+        wanted: u16,
+        mut take: impl FnMut(Passed) -> Result<Taken, QueueError>,
+    ) -> Result<(), QueueError> {
+        // Where the next element is follows from what this one stands for.
+        self.take_used(wanted, |used| take(Passed::Through(used)))
+    }
+
+    #[inline(always)]
     fn known(&self) -> u16 {
         0
     }
@@ -138,6 +161,11 @@ impl Layout for Ring {
     fn offer_again(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called {
         // The device writes over what is offered.
         self.offer(buffers)
+    }
+
+    #[inline(always)]
+    fn fetch_ahead(&self, count: u16) {
+        self.table.view().prefetch_write(self.offered.slot(), count);
     }
 
     fn arm(&mut self) -> Result<bool, QueueError> {

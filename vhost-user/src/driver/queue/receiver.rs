@@ -1,7 +1,7 @@
 //! What receives, on a ring of either layout.
 
 use super::backlog::{Backlog, Filled};
-use super::buffers::{Buffers, REGION};
+use super::buffers::Buffers;
 use super::layout::Layout;
 use super::memory::Parts;
 use super::rx::RxSide;
@@ -11,6 +11,7 @@ use crate::virtqueue::{CHAIN_MAX, RingFeatures};
 use ringport::burst::{BURST_MAX, Piece, ReleaseRx, Released, RxBatch, Shape};
 use ringport::error::QueueError;
 use ringport::offload::Offload;
+use ringport::ring_view::RingView;
 use ringport::shm::Regions;
 use ringport::stats::RxStats;
 use std::sync::Arc;
@@ -42,14 +43,14 @@ pub(super) fn receiver<L: Layout>(
 ) -> (RxBatch, Box<dyn RxSide>) {
     let size = parts.place.size;
     let chain_max = if features.mergeable { size.min(CHAIN_MAX) } else { 1 };
-    let regions = Arc::new(Regions::new(vec![Arc::clone(&parts.mapping)]));
+    let (regions, buffers) = (Arc::clone(&parts.regions), Buffers::new(parts));
     let room = usize::from(size).min(BURST_MAX.max(chain_max.into()));
     let batch = RxBatch::new(Arc::clone(&regions), room);
-    let buffers = Buffers::new(parts);
+    let batch = if buffers.are_lent() { batch.exchangeable() } else { batch };
     let mut side = Receiver {
         ring,
         buffers,
-        backlog: Backlog::new(size, parts.capacity, features.in_order),
+        backlog: Backlog::new(size, parts.buffers.capacity, features.in_order),
         chain_max,
         features: *features,
         pieces: Vec::with_capacity(chain_max.into()),
@@ -57,7 +58,8 @@ pub(super) fn receiver<L: Layout>(
         broken: None,
         stats: RxStats::default(),
     };
-    side.ring.offer((0..size).map(|id| buffers.empty(id)));
+    let Receiver { ring, buffers, .. } = &mut side;
+    ring.offer((0..size).map(|id| buffers.empty(id)));
     (if features.rx_offloads { batch.with_offloads() } else { batch }, Box::new(side))
 }
 
@@ -78,6 +80,10 @@ impl<L: Layout> RxSide for Receiver<L> {
 
     fn stats(&self) -> RxStats {
         self.stats
+    }
+
+    fn view(&self) -> RingView {
+        self.ring.view()
     }
 }
 
@@ -138,7 +144,7 @@ impl<L: Layout> Receiver<L> {
     /// The buffers of the backlog, as if each were a packet.
     #[inline(always)]
     fn plain(&self) -> impl Iterator<Item = Piece> {
-        let (buffers, filled) = (self.buffers, self.backlog.filled());
+        let (buffers, filled) = (&self.buffers, self.backlog.filled());
         let (size, known) = (self.backlog.size(), filled.len() + usize::from(self.ring.known()));
         filled.iter().enumerate().map(move |(at, &Filled { id, len })| {
             let offset = buffers.offset(id);
@@ -149,7 +155,7 @@ impl<L: Layout> Receiver<L> {
                 true => buffers.offset(u16::try_from(later).unwrap_or(id)),
                 false => offset,
             };
-            Piece { offset, shape: Shape::new(REGION, len, false), ahead }
+            Piece { offset, shape: Shape::new(buffers.region, len, false), ahead }
         })
     }
 
@@ -182,7 +188,7 @@ impl<L: Layout> Receiver<L> {
             return Err(QueueError::TooShort { len, header: HEADER });
         }
         let mut header = [0; HEADER_LEN];
-        let read = self.regions.read(REGION, self.buffers.offset(id), &mut header);
+        let read = self.regions.read(self.buffers.region, self.buffers.offset(id), &mut header);
         read.ok_or(QueueError::EmptyDescriptor)?;
         let count = if self.features.mergeable { net::buffers(&header) } else { 1 };
         if count > self.chain_max {
@@ -198,7 +204,7 @@ impl<L: Layout> Receiver<L> {
         self.pieces.clear();
         let mut skipped = HEADER;
         for filled in filled {
-            let shape = Shape::new(REGION, filled.len - skipped, false);
+            let shape = Shape::new(self.buffers.region, filled.len - skipped, false);
             let offset = self.buffers.offset(filled.id) + u64::from(skipped);
             self.pieces.push(Piece::alone(offset, shape));
             skipped = 0;
@@ -232,9 +238,26 @@ impl<L: Layout> ReleaseRx for Receiver<L> {
     fn release(&mut self, released: Released<'_>) {
         self.stats.packets += released.packets as u64;
         self.stats.bytes += released.bytes;
-        let (buffers, filled) = (self.buffers, self.backlog.filled());
-        let empty = filled.iter().take(released.entries).map(|filled| buffers.empty(filled.id));
-        self.ring.offer_again(empty);
-        self.backlog.release(released.entries);
+        if released.exchanged {
+            return self.release_exchanged(&released);
+        }
+        let Self { ring, buffers, backlog, .. } = self;
+        let filled = backlog.filled().iter().take(released.entries);
+        ring.offer_again(filled.map(|filled| buffers.empty(filled.id)));
+        backlog.release(released.entries);
+    }
+}
+
+impl<L: Layout> Receiver<L> {
+    /// Gives the device the buffers that took the places of those that it had filled.
+    #[inline(never)]
+    fn release_exchanged(&mut self, released: &Released<'_>) {
+        let Self { ring, buffers, backlog, .. } = self;
+        let filled = || backlog.filled().iter().take(released.entries);
+        for (at, filled) in filled().enumerate() {
+            buffers.exchange(filled.id, released.batch.offset(at));
+        }
+        ring.offer(filled().map(|filled| buffers.empty(filled.id)));
+        backlog.release(released.entries);
     }
 }

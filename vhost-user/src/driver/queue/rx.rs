@@ -6,6 +6,7 @@ use super::{LayoutError, QueueOptions, RingLayout, packed, split};
 use ringport::burst::{PacketRx, ReleaseRx, RxBatch, RxBurst};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::stats::RxStats;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +37,8 @@ pub(super) trait RxSide: ReleaseRx + Debug + Send {
     fn arm(&mut self) -> Result<bool, QueueError>;
 
     fn stats(&self) -> RxStats;
+
+    fn view(&self) -> RingView;
 }
 
 impl RxQueue {
@@ -104,5 +107,9 @@ impl PacketRx for RxQueue {
 
     fn stats(&self) -> RxStats {
         self.stats()
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        Some(self.side.view())
     }
 }

@@ -15,13 +15,14 @@
 //!
 //! Spec: VIRTIO 1.3 §2.7.
 
-use super::layout::{Buffer, Ground, Layout, Taken, Used};
+use super::layout::{Buffer, Ground, Layout, Passed, Taken, Used};
 use super::memory::Parts;
 use super::{CallMode, QueueOptions};
 use crate::virtqueue::Called;
 use crate::virtqueue::descriptor::Descriptor;
 use ringport::error::QueueError;
 use ringport::ring::{self, Cursor, RingIdx};
+use ringport::ring_view::RingView;
 use ringport::shm::{DescTable, IndexTable, OutOfRange, SharedU16, UsedTable};
 use std::sync::atomic::Ordering;
 
@@ -128,6 +129,22 @@ impl Ring {
 }
 
 impl Layout for Ring {
+    fn view(&self) -> RingView {
+        let load = |word: &SharedU16| word.atomic().load(Ordering::Relaxed);
+        let mut words = vec![
+            ("avail.idx", load(&self.available_index)),
+            ("avail.flags", load(&self.available_flags)),
+            ("used.idx", load(&self.used_index)),
+            ("used.flags", load(&self.used_flags)),
+        ];
+        if let Some(events) = &self.events {
+            words.push(("used_event", load(&events.used)));
+            words.push(("avail_event", load(&events.available)));
+        }
+        words.push(("next", self.cursor.next().0));
+        RingView { layout: "split", size: self.cursor.ring_size(), words }
+    }
+
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground
@@ -142,7 +159,10 @@ impl Layout for Ring {
         let known = self.look(wanted.saturating_add(LOOK_AHEAD).min(self.cursor.ring_size()))?;
         let (view, first) = (self.used.view(), self.cursor.next());
         let (mut chains, mut outcome) = (0, Ok(()));
-        while chains < known.min(wanted) {
+        // Those of the next burst, as far as they are there.
+        let now = known.min(wanted);
+        view.prefetch_read(first.ahead(now).0, (known - now).min(wanted));
+        while chains < now {
             let (id, len) = view.load(first.ahead(chains).0);
             match take(Used { id, len, chains_max: known - chains }) {
                 Ok(taken) => chains += taken.chains,
@@ -156,6 +176,20 @@ impl Layout for Ring {
         outcome
     }
 
+    /// The index says all: the lines of the elements stay the device's.
+    ///
+    /// Spec: VIRTIO 1.3 §2.7.9.
+    #[inline(always)]
+    fn take_in_order(
+        &mut self,
+        wanted: u16,
+        mut take: impl FnMut(Passed) -> Result<Taken, QueueError>,
+    ) -> Result<(), QueueError> {
+        let known = self.look(wanted)?;
+        self.cursor.pass(take(Passed::Chains(known))?.chains);
+        Ok(())
+    }
+
     #[inline(always)]
     fn known(&self) -> u16 {
         self.cursor.cached()
@@ -166,7 +200,11 @@ impl Layout for Ring {
         let (descriptors, available) = (self.descriptors.view(), self.available.view());
         let (first, mut chains) = (self.offered, 0u16);
         for Buffer { id, head, address, len, flags, next } in buffers {
-            descriptors.store(id, Descriptor { address, len, flags, next }.to_words());
+            let words = Descriptor { address, len, flags, next }.to_words();
+            // As below.
+            if descriptors.load(id) != words {
+                descriptors.store(id, words);
+            }
             if id == head {
                 let slot = first.ahead(chains).0;
                 // Mostly the same as a turn before: then the device's copy of the line stays good.
@@ -192,6 +230,10 @@ impl Layout for Ring {
         }
         self.publish(chains)
     }
+
+    /// Descriptors mostly stay as they are.
+    #[inline(always)]
+    fn fetch_ahead(&self, _count: u16) {}
 
     fn arm(&mut self) -> Result<bool, QueueError> {
         if self.look(1)? > 0 {

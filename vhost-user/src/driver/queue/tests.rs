@@ -7,6 +7,7 @@ mod layout;
 mod link;
 mod notify;
 mod packets;
+mod pool;
 mod random;
 
 use super::*;
@@ -76,8 +77,7 @@ impl Setup {
 
     /// The longest packet that the driver can send.
     fn longest_sent(&self) -> usize {
-        let first = self.buffer_size as usize;
-        first + (usize::from(self.size.min(256)) - 1) * (first + 12)
+        self.buffer_size as usize * usize::from(self.size.min(256))
     }
 }
 
@@ -103,22 +103,26 @@ fn link() -> Arc<LinkState> {
 
 /// The driver's memory, as a device maps it.
 fn mapped(memory: &DriverMemory) -> Arc<GuestMemory> {
-    let said = memory.region();
-    let mapping = Mapping::from_peer(memory.fd(), said.size, MemoryPolicy::Sealed, &link());
-    let region = Region {
-        guest: said.guest_address,
-        front_end: said.user_address,
-        size: said.size,
-        mapping: Arc::new(mapping.unwrap()),
-        offset: said.mmap_offset,
-    };
-    Arc::new(GuestMemory::new(vec![region]).unwrap())
+    let regions = memory.regions().into_iter().map(|(said, fd)| {
+        let mapping = Mapping::from_peer(fd, said.size, MemoryPolicy::Sealed, &link());
+        Region {
+            guest: said.guest_address,
+            front_end: said.user_address,
+            size: said.size,
+            mapping: Arc::new(mapping.unwrap()),
+            offset: said.mmap_offset,
+        }
+    });
+    Arc::new(GuestMemory::new(regions.collect()).unwrap())
 }
 
 impl Pair {
     fn new(setup: &Setup) -> Self {
         let link = link();
-        let mut memory = DriverMemory::allocate(&setup.config(), &link).unwrap();
+        Self::over(setup, DriverMemory::allocate(&setup.config(), &link).unwrap(), link)
+    }
+
+    fn over(setup: &Setup, mut memory: DriverMemory, link: Arc<LinkState>) -> Self {
         let guest = mapped(&memory);
         let options = || QueueOptions {
             features: setup.features,

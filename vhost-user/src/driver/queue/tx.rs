@@ -6,6 +6,7 @@ use super::{LayoutError, QueueOptions, RingLayout, packed, split};
 use ringport::burst::{CommitTx, PacketTx, TxBatch, TxBurst};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::stats::TxStats;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +37,8 @@ pub(super) trait TxSide: CommitTx + Debug + Send {
     fn arm(&mut self) -> Result<bool, QueueError>;
 
     fn stats(&self) -> TxStats;
+
+    fn view(&self) -> RingView;
 }
 
 impl TxQueue {
@@ -95,5 +98,9 @@ impl PacketTx for TxQueue {
 
     fn stats(&self) -> TxStats {
         self.stats()
+    }
+
+    fn ring_view(&self) -> Option<RingView> {
+        Some(self.side.view())
     }
 }

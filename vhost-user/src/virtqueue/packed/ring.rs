@@ -24,6 +24,7 @@ use crate::virtqueue::seat::Seat;
 use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
 use ringport::error::QueueError;
+use ringport::ring_view::RingView;
 use ringport::shm::{PackedTable, SharedU16};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -150,6 +151,17 @@ impl Ring {
 }
 
 impl layout::Ring for Ring {
+    fn view(&self) -> RingView {
+        let load = |word: &SharedU16| word.atomic().load(Ordering::Relaxed);
+        let words = vec![
+            ("driver.off_wrap", load(&self.call_position)),
+            ("driver.flags", load(&self.call_flags)),
+            ("device.flags", load(&self.kick_flags)),
+            ("next", self.next.slot()),
+        ];
+        RingView { layout: "packed", size: self.next.size(), words }
+    }
+
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground

@@ -23,8 +23,10 @@ use crate::virtqueue::{Called, KickMode, RingAddresses, RingError, RingStart};
 use ringport::burst::{Piece, Shape};
 use ringport::error::QueueError;
 use ringport::ring::{self, Cursor, RingIdx};
+use ringport::ring_view::RingView;
 use ringport::shm::{DescTable, IndexTable, SharedU16, UsedTable};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A ring in the driver's memory.
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ struct Events {
 /// [`RingError`]: there is no ring at these addresses.
 pub(crate) fn published(memory: &GuestMemory, at: &RingAddresses) -> Result<u16, RingError> {
     let area = Area::find(memory, "used ring", at.device, 4)?;
-    Ok(area.word(2)?.atomic().load(std::sync::atomic::Ordering::Acquire))
+    Ok(area.word(2)?.atomic().load(Ordering::Acquire))
 }
 
 /// The heads of the chains that the driver has made available from `from` on, at most one turn.
@@ -77,7 +79,7 @@ pub(crate) fn heads(
     }
     let area = Area::find(memory, "available ring", at.driver, 4 + 2 * u64::from(size))?;
     let table = area.view(|mapping, offset| IndexTable::new(mapping, offset + 4, size))?;
-    let available = area.word(2)?.atomic().load(std::sync::atomic::Ordering::Acquire);
+    let available = area.word(2)?.atomic().load(Ordering::Acquire);
     let count = available.wrapping_sub(from).min(size);
     Ok((0..count).map(move |ahead| table.load(from.wrapping_add(ahead))))
 }
@@ -178,6 +180,22 @@ impl Ring {
 const INDEX: (u64, u64) = (0, 4);
 
 impl layout::Ring for Ring {
+    fn view(&self) -> RingView {
+        let load = |word: &SharedU16| word.atomic().load(Ordering::Relaxed);
+        let mut words = vec![
+            ("avail.idx", load(&self.available_index)),
+            ("avail.flags", load(&self.available_flags)),
+            ("used.idx", load(&self.used_index)),
+            ("used.flags", load(&self.used_flags)),
+        ];
+        if let Some(events) = &self.events {
+            words.push(("used_event", load(&events.used)));
+            words.push(("avail_event", load(&events.available)));
+        }
+        words.push(("next", self.cursor.next().0));
+        RingView { layout: "split", size: self.cursor.ring_size(), words }
+    }
+
     #[inline(always)]
     fn ground(&self) -> &Ground {
         &self.ground

@@ -36,7 +36,7 @@ fn lease_keeps_the_old_memory_and_the_next_burst_has_the_new<P: Peer>() {
     assert_eq!(packets, [frame(60, 1)]);
     drop(lease);
     assert!(control.is_settled());
-    assert!(peer.ends().wake.drain().unwrap(), "control is woken");
+    peer.ends().assert_told();
     peer.send(&frame(61, 2));
     assert_eq!(receive(queue), [frame(61, 2)]);
     assert_eq!(queue.stats().packets, 2);
@@ -88,7 +88,7 @@ fn old_memory_goes_when_control_looks_after_the_next_burst<P: Peer>() {
     rx.control.apply(rx.control.retranslated(peer.guest()).unwrap());
     assert!(rx.control.is_settled() && old.upgrade().is_some(), "the queue has not looked");
     assert!(receive(&mut rx).is_empty());
-    assert!(peer.ends().wake.drain().unwrap(), "control is to look");
+    peer.ends().assert_told();
     assert!(old.upgrade().is_some(), "not dropped by the data side");
     assert!(rx.control.is_settled());
     assert!(old.upgrade().is_none());

@@ -6,10 +6,12 @@ use crate::virtqueue::{
     KickMode, RingAddresses, RingControl, RingFeatures, RingStart, RxQueue, TxQueue, rx_ring,
     tx_ring,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringport::doorbell::Doorbell;
 use ringport::error::QueueError;
 use ringport::link::LinkState;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// What a ring shares with others.
@@ -59,8 +61,11 @@ impl Ends {
         }
     }
 
-    /// Control was told that the ring has begun.
-    fn assert_told(&self) {
+    /// Control was told: at once, or soon where the kernel has no asynchronous input and output.
+    #[track_caller]
+    pub(crate) fn assert_told(&self) {
+        let mut wake = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut wake, PollTimeout::from(20_000_u16)).unwrap(), 1);
         assert!(self.wake.drain().unwrap());
     }
 }

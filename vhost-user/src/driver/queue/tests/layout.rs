@@ -82,7 +82,7 @@ fn every_ring_of_every_pair_has_buffers_of_its_own() {
 #[test]
 fn buffers_are_an_odd_number_of_lines_apart() {
     for capacity in [13, 64, 65, 128, 2048, 2060, 4096] {
-        let stride = memory::stride(capacity);
+        let stride = plan::stride(capacity);
         assert!(stride >= capacity.into() && stride % 128 == 64, "{capacity}: {stride}");
     }
 }

@@ -79,7 +79,7 @@ fn packet_in_as_many_buffers_as_allowed_arrives() {
         let mut pair = Pair::new(&Setup { buffer_size: 60, ..setup });
         let longest = frame(60 + 1023 * 72, 1);
         transfer(&mut pair.device_tx, &mut pair.rx, &[longest]);
-        let longest = frame(60 + 255 * 72, 2);
+        let longest = frame(256 * 60, 2);
         transfer(&mut pair.tx, &mut pair.device_rx, &[longest]);
         pair.assert_whole();
     }
@@ -183,6 +183,23 @@ fn only_devices_say_that_a_packet_was_verified() {
             burst.commit();
             let burst = rx.rx_burst(16).unwrap();
             assert_eq!(burst.packets().next().unwrap().offload(), expected);
+        }
+    }
+}
+
+#[test]
+fn header_of_a_buffer_that_packets_go_on_in_stays_as_it_is() {
+    for layout in LAYOUTS {
+        let (mut tx, mut device, _link) = hand::tx_by_hand(&Setup::new(layout, 8));
+        for turn in 0..20 {
+            // Nobody sends this one.
+            tx.tx_burst(8).unwrap().push(&frame(700, turn)).unwrap();
+            let frames = [frame(60, turn), frame(700, turn), frame(60, turn), frame(60, turn)];
+            assert_eq!(send(&mut tx, &frames), 4);
+            for (chain, frame) in device.offered().iter().zip(frames) {
+                assert_eq!(device.packet(chain), (vec![0; hand::HEADER], frame), "turn {turn}");
+                device.give_back(chain, 0);
+            }
         }
     }
 }
