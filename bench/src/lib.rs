@@ -2,7 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`peers`] | starting, pausing, sampling and stopping DPDK's testpmd; tests that skip loudly without it |
+//! | [`peers`] | DPDK's testpmd, Open vSwitch, Linux guests: started, asked, stopped; tests that skip loudly without them |
 //! | [`interop`] | what the tests against real peers share: numbered frames, echo runs, tables |
 //! | [`raw_ring`] | the bound: the fastest ring between two processes that we can write |
 //! | [`frames`] | what is sent, and what a receiver checks |
@@ -11,6 +11,7 @@
 //! | [`workload`] | what one packet costs there |
 //! | [`virtio`] | a virtio driver that does as little as a driver can |
 //! | [`in_thread`] | the same driver and our device in one thread |
+//! | [`own_driver`] | our driver and our device in one thread |
 //! | [`clock`] | the cycle counter |
 //!
 //! How the numbers are made is in `bench/NOTES.md`.
@@ -20,6 +21,7 @@ pub mod frames;
 pub mod in_thread;
 pub mod interop;
 pub mod loopback;
+pub mod own_driver;
 pub mod peers;
 pub mod raw_ring;
 pub mod shared;

@@ -150,6 +150,12 @@ impl DriverMemory {
         }
     }
 
+    /// Guest addresses of the first region.
+    #[must_use]
+    pub fn guest(&self) -> std::ops::Range<u64> {
+        GUEST..GUEST + self.regions.first().map_or(0, |memory| memory.len() as u64)
+    }
+
     /// Guest and front-end address of each region.
     fn regions(&self) -> impl Iterator<Item = (u64, u64, &SharedMemory)> {
         let bases = (0..).map(|number| number * GUEST_STEP);

@@ -6,7 +6,8 @@
 
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use ringport_bench::in_thread::{Rings, Toward};
+use ringport_bench::in_thread::{Logging, Rings, Toward};
+use ringport_bench::own_driver::OwnPair;
 use ringport_bench::peers;
 use ringport_bench::virtio::{Extent, Format};
 use ringport_bench::workload::{self, BURST, OneWay, Through};
@@ -58,6 +59,10 @@ enum Workload {
     VhostRxPacked,
     VhostTxSplit,
     VhostTxPacked,
+    DriverRxSplit,
+    DriverRxPacked,
+    DriverTxSplit,
+    DriverTxPacked,
 }
 
 impl Workload {
@@ -68,6 +73,8 @@ impl Workload {
             Self::MemifTxServer | Self::MemifTxClient => "step_tx",
             Self::VhostRxSplit | Self::VhostRxPacked => "step_receive",
             Self::VhostTxSplit | Self::VhostTxPacked => "step_send",
+            Self::DriverRxSplit | Self::DriverRxPacked => "step_drive_receive",
+            Self::DriverTxSplit | Self::DriverTxPacked => "step_drive_send",
             Self::MemifForward => "step_forward",
             Self::MemifCodec => "step_codec",
         }
@@ -82,12 +89,23 @@ impl Workload {
             Ok(packets)
         };
         let rings = |toward, format| {
-            let mut rings = Rings::new(toward, format, RINGS, 64)?;
+            let mut rings = Rings::new(toward, format, RINGS, Logging::Off, 64)?;
             let packets = (0..TURNS).map(|_| rings.turn::<BURST>()).sum::<Result<usize, _>>()?;
             ensure!(rings.errors() == 0, "{} packets were damaged", rings.errors());
             Ok(packets)
         };
+        let driver = |toward, format| {
+            let mut pair = OwnPair::new(format, RINGS.size, 64)?;
+            let packets =
+                (0..TURNS).map(|_| pair.turn::<BURST>(toward)).sum::<Result<usize, _>>()?;
+            ensure!(pair.errors() == 0, "{} packets were damaged", pair.errors());
+            Ok(packets)
+        };
         match self {
+            Self::DriverRxSplit => driver(Toward::Driver, Format::Split),
+            Self::DriverRxPacked => driver(Toward::Driver, Format::Packed),
+            Self::DriverTxSplit => driver(Toward::Device, Format::Split),
+            Self::DriverTxPacked => driver(Toward::Device, Format::Packed),
             Self::VhostRxSplit => rings(Toward::Device, Format::Split),
             Self::VhostRxPacked => rings(Toward::Device, Format::Packed),
             Self::VhostTxSplit => rings(Toward::Driver, Format::Split),

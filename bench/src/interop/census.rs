@@ -23,7 +23,10 @@ impl Census {
         let name = |line: &str| -> String { line.split_whitespace().skip(5).collect() };
         // The one context with which doorbells are rung, made for the first of them, stays.
         let names = maps.lines().filter(shared).map(name).filter(|name| !name.contains("[aio]"));
-        Self { fds, mappings: names.collect() }
+        let mut mappings: Vec<_> = names.collect();
+        // Where each is mapped may change.
+        mappings.sort_unstable();
+        Self { fds, mappings }
     }
 
     /// Fails when there is more, or less, than when `self` was taken.

@@ -1,7 +1,7 @@
 //! Frames to a peer that sends everything back, each of them checked.
 
-use super::frames::{Checker, fill};
-use super::{Outcome, PATIENCE};
+use super::frames::{Checker, INTRODUCTION, fill, is_introduction};
+use super::{Outcome, PATIENCE, wait_until};
 use ringport::burst::{PacketRx, PacketTx};
 use std::time::{Duration, Instant};
 
@@ -72,9 +72,17 @@ struct Lane<'l> {
     buffer: Vec<u8>,
     /// Frames of earlier links that may still come. One of ours that is lost uses them all up.
     strangers_left: u64,
+    /// Introductions may still come.
+    introduced: bool,
 }
 
-impl Lane<'_> {
+impl<'l> Lane<'l> {
+    fn new(queue: usize, rx: &'l mut dyn PacketRx, tx: &'l mut dyn PacketTx) -> Self {
+        let (checker, buffer) = (Checker::new(queue), Vec::new());
+        let (strangers_left, introduced) = (0, false);
+        Self { queue, rx, tx, sent: 0, slots_out: 0, checker, buffer, strangers_left, introduced }
+    }
+
     fn is_done(&self, plan: &EchoPlan<'_>) -> bool {
         self.checker.count() == plan.frames
     }
@@ -103,7 +111,12 @@ impl Lane<'_> {
 
     fn receive(&mut self, plan: &EchoPlan<'_>) -> Outcome<bool> {
         let burst = self.rx.rx_burst(64)?;
+        let mut frames = false;
         for packet in burst.packets() {
+            if self.introduced && is_introduction(&packet) {
+                continue;
+            }
+            frames = true;
             let number = self.checker.count();
             if self.strangers_left > 0 {
                 let len = plan.len_of(number);
@@ -123,7 +136,7 @@ impl Lane<'_> {
             self.checker.take(&packet, |number| plan.len_of(number))?;
             self.slots_out -= plan.slots_of(number);
         }
-        Ok(!burst.is_empty())
+        Ok(frames)
     }
 }
 
@@ -133,7 +146,61 @@ impl Lane<'_> {
 /// # Errors
 /// What came instead, or that nothing did.
 pub fn echo(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], plan: &EchoPlan<'_>) -> Outcome {
-    let mut lanes = lanes(rx, tx);
+    run(lanes(rx, tx), plan)
+}
+
+/// One queue each way of a port.
+#[derive(Debug)]
+pub struct End<'e> {
+    /// Receives.
+    pub rx: &'e mut dyn PacketRx,
+    /// Sends.
+    pub tx: &'e mut dyn PacketTx,
+}
+
+/// As [`echo`], between two ports that somebody joins, such as a switch: what one of them sends has to
+/// arrive at the other. It begins with frames that are thrown away, until a first one arrives each way: a
+/// switch drops what comes before it has noticed a link, and knows where both are then.
+///
+/// # Errors
+/// As [`echo`].
+pub fn exchange(a: End<'_>, b: End<'_>, plan: &EchoPlan<'_>) -> Outcome {
+    introduce(a.tx, a.rx, b.rx, 0)?;
+    introduce(b.tx, b.rx, a.rx, 1)?;
+    let mut lanes = vec![Lane::new(0, b.rx, a.tx), Lane::new(1, a.rx, b.tx)];
+    // A switch that waited for its core lets some pass later still.
+    lanes.iter_mut().for_each(|lane| lane.introduced = true);
+    run(lanes, plan)
+}
+
+/// So long after the last one, no frame is under way any more, mostly.
+const QUIET: Duration = Duration::from_millis(50);
+
+fn introduce(
+    tx: &mut dyn PacketTx,
+    back: &mut dyn PacketRx,
+    there: &mut dyn PacketRx,
+    queue: usize,
+) -> Outcome {
+    let mut frame = [0; 64];
+    fill(&mut frame, queue, INTRODUCTION);
+    wait_until("a first frame", || {
+        let mut burst = tx.tx_burst(1)?;
+        // A full ring has some already.
+        let _ = burst.push(&frame);
+        burst.commit();
+        Ok((!there.rx_burst(1)?.is_empty()).then_some(()))
+    })?;
+    let mut last = Instant::now();
+    while last.elapsed() < QUIET {
+        if !there.rx_burst(64)?.is_empty() || !back.rx_burst(64)?.is_empty() {
+            last = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+fn run(mut lanes: Vec<Lane<'_>>, plan: &EchoPlan<'_>) -> Outcome {
     let mut moved = Instant::now();
     while !lanes.iter().all(|lane| lane.is_done(plan)) {
         if turn(&mut lanes, plan)? {
@@ -195,20 +262,8 @@ pub fn pump(rx: &mut [impl PacketRx], tx: &mut [impl PacketTx], time: Duration) 
 }
 
 fn lanes<'l>(rx: &'l mut [impl PacketRx], tx: &'l mut [impl PacketTx]) -> Vec<Lane<'l>> {
-    let mut lanes: Vec<Lane<'l>> = Vec::new();
-    for (queue, (rx, tx)) in rx.iter_mut().zip(tx).enumerate() {
-        lanes.push(Lane {
-            queue,
-            rx,
-            tx,
-            sent: 0,
-            slots_out: 0,
-            checker: Checker::new(queue),
-            buffer: Vec::new(),
-            strangers_left: 0,
-        });
-    }
-    lanes
+    let pairs = rx.iter_mut().zip(tx).enumerate();
+    pairs.map(|(queue, (rx, tx))| Lane::new(queue, rx, tx)).collect()
 }
 
 /// Sends and receives on all lanes; whether anything arrived.

@@ -29,6 +29,16 @@ pub fn fill(frame: &mut [u8], queue: usize, number: u64) {
     }
 }
 
+/// The number of frames that say nothing but who sends them.
+pub const INTRODUCTION: u64 = u64::MAX;
+
+/// Whether a packet has that number.
+#[must_use]
+pub fn is_introduction(packet: &RxPacket<'_>) -> bool {
+    let mut head = [0; FRAME_MIN];
+    packet.copy_to(&mut head) == FRAME_MIN && head[16..24] == INTRODUCTION.to_be_bytes()
+}
+
 fn address(queue: u16) -> [u8; 6] {
     let [high, low] = queue.to_be_bytes();
     [2, 0, 0, 0, high, low]

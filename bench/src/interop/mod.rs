@@ -6,11 +6,15 @@ pub mod allocations;
 pub mod calls;
 pub mod census;
 pub mod echo;
+pub mod exhaustion;
 pub mod frames;
+pub mod kills;
+pub mod ports;
 pub mod soak;
 pub mod table;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod traced;
+pub mod victim;
 
 use crate::peers::testpmd::{PortCounters, RunningTestpmd};
 use nix::sys::signal::Signal;

@@ -18,13 +18,16 @@
 //! |---|---|
 //! | `RINGPORT_REQUIRE_PEERS=1` | a missing peer fails the test instead of skipping it |
 //! | `RINGPORT_SKIP_LOG=FILE` | each skipped test appends a line to FILE |
+//! | `RINGPORT_GUEST_KIT=DIR` | where what guests are made of is, instead of in the user's cache |
 
 mod command;
+pub mod guest;
 mod lock;
 pub mod ovs;
 pub mod testpmd;
 
 pub use command::CommandGuard;
+pub use guest::Guest;
 pub use lock::PeerLock;
 pub use ovs::Ovs;
 pub use testpmd::Testpmd;
@@ -126,6 +129,16 @@ pub fn require_peer_with_hugepages(test: &str, name: &str, megabytes: u64) -> Op
 pub fn require_ovs(test: &str) -> Option<Peer> {
     let name = "Open vSwitch with DPDK";
     require(test, name, ovs::missing().map_or_else(|| Ok(PathBuf::from(name)), Err))
+}
+
+/// As [`require_peer`], for Linux guests in QEMU, which [`Guest::start`] starts.
+///
+/// # Panics
+/// As [`require_peer`].
+#[must_use]
+pub fn require_guest(test: &str) -> Option<Peer> {
+    let name = "guest kit";
+    require(test, name, guest::missing().map_or_else(|| Ok(PathBuf::from(name)), Err))
 }
 
 fn require(test: &str, name: &str, found: Result<PathBuf, String>) -> Option<Peer> {

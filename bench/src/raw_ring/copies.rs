@@ -2,6 +2,7 @@
 //! look into: the other process may write the slot at any time.
 
 use serde::{Deserialize, Serialize};
+#[cfg(target_arch = "x86_64")]
 use std::arch::asm;
 
 /// A way to copy.
@@ -58,9 +59,13 @@ pub(super) trait Copy {
 
 pub(super) struct None;
 pub(super) struct Library;
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Sse;
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Avx;
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Avx512;
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Bulk;
 
 impl Copy for None {

@@ -11,6 +11,7 @@ use crate::rounds::{Measured, Runner, Unit};
 use crate::transport::Way;
 use crate::{Options, line_up::raw};
 use anyhow::{Context, bail};
+use ringport_bench::in_thread::Logging;
 use ringport_bench::peers::testpmd::DataPath;
 use ringport_bench::peers::{self, PeerLock};
 use ringport_bench::raw_ring::{Method, Shape};
@@ -31,7 +32,7 @@ enum Entry {
     /// From memif to vhost-user, by this forwarder.
     Forwarding(&'static str, Side, DataPath),
     /// Our device and a driver in one thread.
-    InThread(&'static str, Way, Format, Extent),
+    InThread(&'static str, Way, Format, (Extent, Logging)),
     RoundTrip {
         sleeps: bool,
     },

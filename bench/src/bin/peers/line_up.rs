@@ -5,6 +5,7 @@ use crate::transport::{End, Transport, Way};
 use crate::worker::{Driver, Job, Task, Traffic, WORDS_LEN};
 use anyhow::{Context, ensure};
 use ringport_bench::frames::{HOT_POOL_FRAMES, POOL_FRAMES};
+use ringport_bench::in_thread::Logging;
 use ringport_bench::peers::Testpmd;
 use ringport_bench::peers::testpmd::{DataPath, Mode};
 use ringport_bench::raw_ring::{EventPing, Method, RawRing, Shape};
@@ -217,9 +218,9 @@ pub(crate) fn in_thread(
     name: &str,
     way: Way,
     format: Format,
-    extent: Extent,
+    (extent, logging): (Extent, Logging),
 ) -> anyhow::Result<Contender> {
-    let job = Job::InThread { to_driver: way == Way::ToConnector, format, extent };
+    let job = Job::InThread { to_driver: way == Way::ToConnector, format, extent, logging };
     let member = Member::Worker(Worker::start(RECEIVER_CORE, job)?);
     Contender::new(name, vec![member], 0).park()
 }

@@ -7,6 +7,7 @@ mod bound;
 mod cases;
 mod cni;
 mod contender;
+mod guest;
 mod hold;
 mod line_up;
 mod report;
@@ -34,6 +35,8 @@ enum Command {
     VhostUser(Options),
     /// The CNI plugin: ADD and DEL beside ovs-vsctl, size and memory beside host-local
     Cni(Options),
+    /// A Linux guest's TCP through `ringport tap`, beside QEMU's own device
+    Guest(Options),
     /// Looks for the fastest raw ring, for several shapes, and prints what was tried
     Raw(Options),
     /// One memif link for some seconds, for a profiler
@@ -91,6 +94,7 @@ fn main() -> anyhow::Result<()> {
         Command::Memif(options) => cases::run_memif(&options),
         Command::VhostUser(options) => cases::run_vhost_user(&options),
         Command::Cni(options) => cni::run(&options),
+        Command::Guest(options) => guest::run(&options),
         Command::Raw(options) => bound::run_raw(&options),
         Command::Hold(hold) => hold::run(&hold),
     }

@@ -8,7 +8,7 @@ mod tasks;
 use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use ringport_bench::in_thread::{Rings, Toward};
+use ringport_bench::in_thread::{Logging, Rings, Toward};
 use ringport_bench::raw_ring::{self, EventPing, Method, RawRing, Shape};
 use ringport_bench::shared::{Board, SharedMemory};
 use ringport_bench::virtio::{Extent, Format};
@@ -76,6 +76,7 @@ pub(crate) enum Job {
         to_driver: bool,
         format: Format,
         extent: Extent,
+        logging: Logging,
     },
 }
 
@@ -153,9 +154,9 @@ pub(crate) fn run(order: &Order) -> anyhow::Result<()> {
         Job::Driver(task, job) => driver::run(*task, job, &board)?,
         Job::Forward { ports, burst } => forward::run(ports, *burst, &board)?,
         Job::Circle(traffic, job) => forward::circle(traffic, job, &board)?,
-        Job::InThread { to_driver, format, extent } => {
+        Job::InThread { to_driver, format, extent, logging } => {
             let toward = if *to_driver { Toward::Driver } else { Toward::Device };
-            driver::in_thread(Rings::new(toward, *format, *extent, 64)?, &board)?;
+            driver::in_thread(Rings::new(toward, *format, *extent, *logging, 64)?, &board)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use crate::line_up::{Link, Side};
 use crate::rounds::Unit;
 use crate::transport::{Transport, Way};
 use ringport_bench::frames::HOT_POOL_FRAMES;
+use ringport_bench::in_thread::Logging;
 use ringport_bench::peers::testpmd::DataPath;
 use ringport_bench::raw_ring::Shape;
 use ringport_bench::virtio::Extent;
@@ -39,6 +40,9 @@ pub(super) fn all() -> Vec<Case> {
         cases.extend(FORMATS.map(|format| regions(format, way)));
     }
     cases.extend(FORMATS.map(dpdk_queue_pairs));
+    for way in Way::ALL {
+        cases.extend(FORMATS.map(|format| dirty_log(format, way)));
+    }
     for way in Way::ALL {
         cases.extend(FORMATS.map(|format| frames(format, way, 1518, Unit::Gbps)));
     }
@@ -160,10 +164,21 @@ fn in_thread(
     each: [(&'static str, Extent); 4],
 ) -> Case {
     let transport = Transport::VhostUser(path);
-    let entry = |(name, extent)| Entry::InThread(name, way, transport.format(), extent);
+    let entry =
+        |(name, extent)| Entry::InThread(name, way, transport.format(), (extent, Logging::Off));
     let name = transport.way_name(way);
     let entries = each.map(entry).into();
     Case::new(format!("vhost-user-64B-{format}-{name}-{what}"), Unit::Cycles, entries)
+}
+
+/// What the dirty log of a migration costs a packet.
+fn dirty_log((format, path): (&str, DataPath), way: Way) -> Case {
+    let transport = Transport::VhostUser(path);
+    let each = [("kept", Logging::Kept), ("off", Logging::Off), ("taken", Logging::Taken)];
+    let extent = Extent { rings: 1, size: IN_THREAD_RING, regions: 1 };
+    let entry = |(name, logging)| Entry::InThread(name, way, transport.format(), (extent, logging));
+    let name = format!("vhost-user-64B-{format}-{}-dirty-log", transport.way_name(way));
+    Case::new(name, Unit::Cycles, each.map(entry).into())
 }
 
 /// As [`queue_pairs`], with DPDK's driver on another core.
