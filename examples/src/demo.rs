@@ -1,4 +1,4 @@
-//! `ringport demo`: two processes, a link of each protocol after the other, latency and throughput.
+//! `ringport demo`: two processes, a link of each kind after the other, latency and throughput.
 //!
 //! This process listens, as memif server and as vhost-user device: it measures and checks. It starts
 //! itself again as the second process ([`peer`]), which owns the memory, connects, echoes and sends,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Only this protocol, instead of both after each other
+    /// Only this protocol, instead of all links after each other
     #[arg(long, value_name = "NAME")]
     protocol: Option<Protocol>,
     /// Write one JSON document to stdout, and nothing else
@@ -41,28 +41,37 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// How the two processes are joined.
+/// How the two processes are to be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
     Memif,
     VhostUser,
 }
 
+/// What joins the two processes for a while.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Joint {
+    Memif,
+    VhostUser {
+        /// Whether its rings are packed, or split.
+        packed: bool,
+    },
+}
+
 /// Frame sizes of the throughput measurements, in bytes.
 const SIZES: [usize; 4] = [64, 512, 1518, 9000];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let all = Protocol::value_variants();
-    let protocols = options.protocol.map_or_else(|| all.to_vec(), |one| vec![one]);
-    let count = u32::try_from(protocols.len()).unwrap_or(1);
+    let joints = options.protocol.map_or(&Joint::ALL[..], Protocol::joints);
+    let count = u32::try_from(joints.len()).unwrap_or(1);
     let share = Duration::from_secs(options.seconds.into()) / count;
     // Before this process is pinned.
     let placement = Placement::choose();
     let mut results = Results::new(options.json);
-    for protocol in protocols {
-        let session = Session::start(protocol, placement)
-            .with_context(|| format!("link by {}", protocol.name()))?;
-        let mut found = results.begin(protocol)?;
+    for &joint in joints {
+        let session = Session::start(joint, placement)
+            .with_context(|| format!("link by {}", joint.name()))?;
+        let mut found = results.begin(joint)?;
         measure(session, share, &mut found)?;
         results.add(found);
     }
@@ -92,11 +101,24 @@ fn measure(mut session: Session, total: Duration, results: &mut LinkResults) -> 
 }
 
 impl Protocol {
+    fn joints(self) -> &'static [Joint] {
+        let (memif, vhost_user) = Joint::ALL.split_at(1);
+        match self {
+            Self::Memif => memif,
+            Self::VhostUser => vhost_user,
+        }
+    }
+}
+
+impl Joint {
+    const ALL: [Self; 3] =
+        [Self::Memif, Self::VhostUser { packed: true }, Self::VhostUser { packed: false }];
+
     /// As people write it.
     fn name(self) -> &'static str {
         match self {
             Self::Memif => "memif",
-            Self::VhostUser => "vhost-user",
+            Self::VhostUser { .. } => "vhost-user",
         }
     }
 
@@ -108,10 +130,15 @@ impl Protocol {
                 format!("memif:{socket},role=server"),
                 format!("memif:{socket},role=client,reconnect=never"),
             ],
-            Self::VhostUser => [
-                format!("vhost:{socket},role=device"),
-                format!("vhost:{socket},role=driver,socket=connect,reconnect=never"),
-            ],
+            Self::VhostUser { packed } => {
+                let packed = if packed { "on" } else { "off" };
+                [
+                    format!("vhost:{socket},role=device"),
+                    format!(
+                        "vhost:{socket},role=driver,socket=connect,reconnect=never,packed={packed}"
+                    ),
+                ]
+            }
         }
     }
 }

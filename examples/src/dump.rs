@@ -6,6 +6,10 @@ mod headers;
 mod pcapng;
 mod sink;
 
+pub use filter::{Filter, Side};
+pub use format::{json, text};
+pub use headers::Headers;
+
 use crate::drive::{self, Rest, Work};
 use crate::end::End;
 use crate::log::Log;
@@ -15,9 +19,7 @@ use crate::signals::Signals;
 use crate::values::Misuse;
 use anyhow::bail;
 use clap::Args;
-use filter::Filter;
 use format::Format;
-use headers::Headers;
 use ringport::burst::{BURST_MAX, PushError, RxPacket};
 use serde::Serialize;
 use sink::{Flushed, Sink};
@@ -260,8 +262,8 @@ impl Dump<'_> {
         let format = self.format;
         self.sink.put(|out| match format {
             Format::Pcapng => pcapng::packet(out, at, now, len, bytes),
-            Format::Json => format::json(out, port, now, len, &headers),
-            Format::Text => format::text(out, port, now, len, &headers),
+            Format::Json => json(out, port, now, len, &headers),
+            Format::Text => text(out, port, now, len, &headers),
         });
     }
 

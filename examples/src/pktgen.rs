@@ -8,6 +8,8 @@ mod receiver;
 mod report;
 mod sender;
 
+pub use flows::{Flows, Found};
+pub use frame::{Frame, Head, Path, Read, Reader, Shape, len_min};
 pub(crate) use options::Options;
 
 use crate::drive::{self, Rest, Work};

@@ -105,6 +105,8 @@ pub(crate) struct Facts {
     pub(crate) protocol: String,
     pub(crate) peer: String,
     pub(crate) interface: String,
+    /// What was agreed on, by name.
+    pub(crate) features: Vec<String>,
     /// The peer's process; 0 when the kernel does not tell.
     pub(crate) pid: i32,
     pub(crate) rx_queues: usize,

@@ -15,44 +15,60 @@ mod write;
 use crate::values::Mac;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet,
-    Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr,
-    Ipv6Packet, Ipv6Repr, NdiscRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IPV4_HEADER_LEN,
+    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol,
+    Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, NdiscRepr,
 };
 use std::net::{IpAddr, Ipv6Addr};
 
+/// Who we are on the link.
 #[derive(Debug)]
-pub(crate) struct Station {
-    pub(crate) mac: Mac,
-    pub(crate) addresses: Vec<IpAddr>,
+pub struct Station {
+    /// Our Ethernet address.
+    pub mac: Mac,
+    /// Our IP addresses.
+    pub addresses: Vec<IpAddr>,
     /// Whether packets start with the Ethernet header; else with that of IP.
-    pub(crate) ethernet: bool,
+    pub ethernet: bool,
 }
 
 /// What a packet turned out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
+pub enum Heard<'a> {
     /// Nothing that concerns us.
     Nothing,
     /// A question. The answer is written.
     Question,
     /// Where a neighbour is.
-    Neighbour { address: IpAddr, mac: Mac },
+    Neighbour {
+        /// Its IP address.
+        address: IpAddr,
+        /// Its Ethernet address.
+        mac: Mac,
+    },
     /// The answer to an echo request.
-    Reply { from: IpAddr, echo: Echo<'a> },
+    Reply {
+        /// Who answers.
+        from: IpAddr,
+        /// What came back.
+        echo: Echo<'a>,
+    },
 }
 
 /// What an echo request carries, and its reply brings back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Echo<'a> {
-    pub(crate) ident: u16,
-    pub(crate) number: u16,
-    pub(crate) data: &'a [u8],
+pub struct Echo<'a> {
+    /// Who asked, of several on one machine.
+    pub ident: u16,
+    /// Number of the request.
+    pub number: u16,
+    /// What is sent along.
+    pub data: &'a [u8],
 }
 
 impl Station {
     /// Looks at a packet; if it asks something of us, the answer is what `answer` holds then.
-    pub(crate) fn hear<'a>(&self, packet: &'a [u8], answer: &mut Vec<u8>) -> Heard<'a> {
+    pub fn hear<'a>(&self, packet: &'a [u8], answer: &mut Vec<u8>) -> Heard<'a> {
         self.look_at(packet, answer).unwrap_or(Heard::Nothing)
     }
 
@@ -70,7 +86,7 @@ impl Station {
         if !from.is_unicast() {
             return None;
         }
-        let (ours, group) = (to == self.mac, !to.is_unicast());
+        let (ours, group) = (to == self.mac, to.is_group());
         match frame.ethertype() {
             EthernetProtocol::Arp if ours || to == Mac::BROADCAST => {
                 self.arp(frame.payload(), from, answer)
@@ -122,7 +138,9 @@ impl Station {
         let ip = Ipv4Repr::parse(&packet, &all()).ok()?;
         let whole = !packet.more_frags() && packet.frag_offset() == 0;
         let sane = whole && ip.next_header == IpProtocol::Icmp && self.has(ip.dst_addr.into());
-        if !sane || !is_host(ip.src_addr.into()) {
+        // smoltcp also takes a header that ends before its own fields do.
+        let short = usize::from(packet.header_len()) < IPV4_HEADER_LEN;
+        if short || !sane || !is_host(ip.src_addr.into()) {
             return None;
         }
         let icmp = Icmpv4Packet::new_checked(packet.payload()).ok()?;

@@ -17,9 +17,9 @@ impl fmt::Display for Misuse {
 
 impl std::error::Error for Misuse {}
 
-/// `02:00:00:00:00:01`.
+/// An Ethernet address: `02:00:00:00:00:01`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mac(pub(crate) [u8; 6]);
+pub struct Mac(pub [u8; 6]);
 
 impl Mac {
     pub(crate) const BROADCAST: Self = Self([0xff; 6]);
@@ -31,8 +31,14 @@ impl Mac {
     }
 
     /// Of one station, and not zero.
-    pub(crate) fn is_unicast(self) -> bool {
-        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    #[must_use]
+    pub fn is_unicast(self) -> bool {
+        !self.is_group() && self.0 != [0; 6]
+    }
+
+    /// Of several stations.
+    pub(crate) fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
     }
 }
 

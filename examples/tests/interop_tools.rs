@@ -71,6 +71,26 @@ fn dpdk_sends_every_frame_back_whole_and_in_order() {
     }
 }
 
+#[test]
+fn rings_of_a_testpmd_are_seen_from_outside_while_packets_pass() {
+    let test = "rings_of_a_testpmd_are_seen_from_outside_while_packets_pass";
+    let Some(_peer) = require_peer_with_hugepages(test, "dpdk-testpmd", HUGEPAGES) else { return };
+    let place = Place::new();
+    let port = place.port(PORTS[0]);
+    let mut run = Run::start(&["pktgen", "bounce", &port, "--count", "300000", "--json"]);
+    place.wait_socket();
+    let mut peer = testpmd(&place, PORTS[0], Mode::Io);
+    let pid = peer.process().pid().to_string();
+    let output = Run::start(&["inspect", "--pid", &pid, "--json"]).end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let look = objects(&output.stdout).pop().unwrap();
+    let sizes: Vec<_> =
+        look["rings"].as_array().unwrap().iter().map(|it| &it["ring"]["size"]).collect();
+    assert_eq!(sizes, [1024, 1024], "{look}");
+    assert_eq!(run.end().status.code(), Some(0));
+    drop(peer);
+}
+
 /// The sides of a ping: VPP's address and ours.
 const ADDRESSES: [[&str; 2]; 2] = [["192.168.77.2", "192.168.77.1"], ["fd77::2", "fd77::1"]];
 

@@ -1,6 +1,6 @@
 //! What the demo found: a table as it goes, or one JSON document at the end.
 
-use super::Protocol;
+use super::Joint;
 use super::flood::{Flood, rate_row};
 use super::ping::{self, Mode, Ping};
 use super::session::LinkUp;
@@ -13,7 +13,7 @@ use std::io::Write;
 pub(super) struct Results {
     #[serde(skip)]
     json: bool,
-    /// One of each protocol.
+    /// One of each kind.
     links: Vec<LinkResults>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct LinkResults {
     #[serde(skip)]
     json: bool,
     #[serde(skip)]
-    protocol: Protocol,
+    joint: Joint,
     link: Option<LinkUp>,
     ping: Vec<Ping>,
     throughput: Vec<Flood>,
@@ -35,12 +35,12 @@ impl Results {
     }
 
     /// For the link that comes next.
-    pub(super) fn begin(&self, protocol: Protocol) -> anyhow::Result<LinkResults> {
+    pub(super) fn begin(&self, joint: Joint) -> anyhow::Result<LinkResults> {
         if !self.links.is_empty() && !self.json {
             write("")?;
         }
         let (link, ping, throughput) = (None, Vec::new(), Vec::new());
-        Ok(LinkResults { json: self.json, protocol, link, ping, throughput })
+        Ok(LinkResults { json: self.json, joint, link, ping, throughput })
     }
 
     pub(super) fn add(&mut self, link: LinkResults) {
@@ -79,7 +79,7 @@ impl LinkResults {
             "Two processes joined by {}, {cores}\n\n  \
              link up   {:.1} ms after the second process (pid {}) was started\n  \
              agreed    {}, {rings} of {} descriptors each way{}\n",
-            self.protocol.name(),
+            self.joint.name(),
             up.up_after_ms,
             facts.pid,
             facts.protocol,

@@ -1,6 +1,6 @@
 //! The two processes and the link between them.
 
-use super::Protocol;
+use super::Joint;
 use super::frame::REPORT_IT;
 use super::orders::{Answer, Order};
 use super::second::{Second, TRY_AGAIN};
@@ -45,13 +45,13 @@ pub(super) struct LinkUp {
 
 impl Session {
     /// Listens, starts the second process, and waits until the link is up.
-    pub(super) fn start(protocol: Protocol, placement: Placement) -> anyhow::Result<Self> {
+    pub(super) fn start(joint: Joint, placement: Placement) -> anyhow::Result<Self> {
         let signals = Signals::catch()?;
         let directory = tempfile::Builder::new().prefix("ringport-demo-").tempdir();
         let directory = directory.context(
             "cannot make a directory for the socket; set TMPDIR to a directory that can be written",
         )?;
-        let [ours, theirs] = protocol.ports(&directory.path().join("demo.sock"));
+        let [ours, theirs] = joint.ports(&directory.path().join("demo.sock"));
         let ours: PortName = ours.parse().context(SOCKET_HINT)?;
         let port = Port::open(&ours).context(SOCKET_HINT)?;
         let started = Instant::now();

@@ -15,34 +15,48 @@ use anyhow::{Context, bail, ensure};
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// An expression over the headers of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Filter {
+pub enum Filter {
+    /// One of several holds.
     Or(Vec<Self>),
+    /// Each of several holds.
     And(Vec<Self>),
+    /// It does not hold.
     Not(Box<Self>),
+    /// Behind all VLAN tags.
     EtherType(u16),
+    /// In IP.
     Protocol(u8),
     /// With this number, or with any.
     Vlan(Option<u16>),
     /// Addresses whose first bits are these.
     Net(Side, IpAddr, u32),
+    /// Of TCP or UDP.
     Port(Side, u16),
+    /// An Ethernet address.
     Ether(Side, Mac),
+    /// At most so many bytes.
     Less(usize),
+    /// At least so many bytes.
     Greater(usize),
 }
 
 /// Which of source and destination is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
+    /// The source.
     Source,
+    /// The destination.
     Destination,
+    /// One of the two, or both.
     Either,
 }
 
 impl Filter {
     /// Whether it holds for a packet of `len` bytes.
-    pub(super) fn holds(&self, headers: &Headers, len: usize) -> bool {
+    #[must_use]
+    pub fn holds(&self, headers: &Headers, len: usize) -> bool {
         match self {
             Self::Or(parts) => parts.iter().any(|part| part.holds(headers, len)),
             Self::And(parts) => parts.iter().all(|part| part.holds(headers, len)),
@@ -140,10 +154,12 @@ impl<'w> Parser<'w> {
     }
 
     fn test(&mut self) -> anyhow::Result<Filter> {
-        let side = match (self.skip("src"), self.skip("dst")) {
-            (true, false) => Side::Source,
-            (false, true) => Side::Destination,
-            _ => Side::Either,
+        let side = if self.skip("src") {
+            Side::Source
+        } else if self.skip("dst") {
+            Side::Destination
+        } else {
+            Side::Either
         };
         let word = self.next()?;
         let plain = match word {
@@ -295,6 +311,7 @@ mod tests {
             ("udp)", "`)`"),
             ("frob", "`frob`"),
             ("src udp", "`udp`"),
+            ("src dst port 9", "`dst`"),
             ("port 65536", "`65536`"),
             ("vlan 4096", "`4096`"),
             ("host 10.0.0", "`10.0.0`"),

@@ -40,13 +40,8 @@ struct Packet {
     to_port: Option<u16>,
 }
 
-pub(super) fn json(
-    out: &mut Vec<u8>,
-    port: &'static str,
-    time_ns: u64,
-    bytes: usize,
-    headers: &Headers,
-) {
+/// One JSON object and a line feed, for a packet of so many bytes that came over `port`.
+pub fn json(out: &mut Vec<u8>, port: &'static str, time_ns: u64, bytes: usize, headers: &Headers) {
     let [from_mac, to_mac] = both(headers.macs.map(|macs| macs.map(|mac| mac.to_string())));
     let [from, to] = both(headers.addresses);
     let [from_port, to_port] = both(headers.ports);
@@ -76,7 +71,7 @@ fn both<T>(pair: Option<[T; 2]>) -> [Option<T>; 2] {
 }
 
 /// `13:37:00.123456789 a 10.0.0.1 > 10.0.0.2 icmp echo request, 98 bytes`: the time is UTC.
-pub(super) fn text(out: &mut Vec<u8>, port: &str, time_ns: u64, bytes: usize, headers: &Headers) {
+pub fn text(out: &mut Vec<u8>, port: &str, time_ns: u64, bytes: usize, headers: &Headers) {
     let (seconds, nanos) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
     let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let vlan = headers.vlan.map(|id| format!("vlan {id} ")).unwrap_or_default();

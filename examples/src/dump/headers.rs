@@ -5,23 +5,25 @@
 use crate::values::Mac;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// What the headers of one packet say; `None` for what is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Headers {
+pub struct Headers {
     /// Source and destination.
-    pub(super) macs: Option<[Mac; 2]>,
+    pub macs: Option<[Mac; 2]>,
     /// Number of the outer VLAN.
-    pub(super) vlan: Option<u16>,
+    pub vlan: Option<u16>,
     /// Behind all VLAN tags.
-    pub(super) ether_type: Option<u16>,
+    pub ether_type: Option<u16>,
     /// Source and destination, of IP or ARP.
-    pub(super) addresses: Option<[IpAddr; 2]>,
-    pub(super) arp: Option<u16>,
+    pub addresses: Option<[IpAddr; 2]>,
+    /// Operation of ARP.
+    pub arp: Option<u16>,
     /// Number of the protocol in IP.
-    pub(super) protocol: Option<u8>,
+    pub protocol: Option<u8>,
     /// Source and destination, of TCP or UDP.
-    pub(super) ports: Option<[u16; 2]>,
+    pub ports: Option<[u16; 2]>,
     /// Type of the ICMP message.
-    pub(super) icmp: Option<u8>,
+    pub icmp: Option<u8>,
 }
 
 pub(super) const ARP: u16 = 0x0806;
@@ -41,7 +43,8 @@ const EXTENSIONS_MAX: usize = 8;
 
 impl Headers {
     /// Reads a packet that starts with the Ethernet header, or else with that of IP.
-    pub(super) fn read(packet: &[u8], ethernet: bool) -> Self {
+    #[must_use]
+    pub fn read(packet: &[u8], ethernet: bool) -> Self {
         let mut headers = Self::default();
         // `None` says that the packet ended early.
         let _ = if ethernet { headers.ethernet(packet) } else { headers.ip(packet) };

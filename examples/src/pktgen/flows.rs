@@ -4,20 +4,23 @@ use serde::Serialize;
 
 /// What became of the frames of all flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub(super) struct Found {
+pub struct Found {
     /// Frames of ours, each once.
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
+    pub packets: u64,
+    /// Of these frames.
+    pub bytes: u64,
     /// Packets that are none of ours.
-    pub(super) other: u64,
+    pub other: u64,
     /// Frames that were passed over and have not come since.
-    pub(super) lost: u64,
+    pub lost: u64,
     /// Frames that came again. They are not counted as packets.
-    pub(super) duplicated: u64,
+    pub duplicated: u64,
     /// Frames that came after a later one.
-    pub(super) reordered: u64,
-    pub(super) wrong_length: u64,
-    pub(super) wrong_payload: u64,
+    pub reordered: u64,
+    /// Frames of ours whose lengths do not agree.
+    pub wrong_length: u64,
+    /// Frames of ours whose pattern is not whole.
+    pub wrong_payload: u64,
 }
 
 impl Found {
@@ -35,7 +38,7 @@ impl Found {
 
 /// The frames of each flow that were seen, by the flow's number.
 #[derive(Debug, Default)]
-pub(super) struct Flows {
+pub struct Flows {
     /// As far as the highest number that came: at most 65536.
     flows: Vec<Flow>,
 }
@@ -55,7 +58,7 @@ struct Flow {
 
 impl Flows {
     /// Notes that frame `number` of `flow`, of so many bytes, has come.
-    pub(super) fn take(&mut self, flow: u16, number: u64, bytes: usize, found: &mut Found) {
+    pub fn take(&mut self, flow: u16, number: u64, bytes: usize, found: &mut Found) {
         let at = usize::from(flow);
         if at >= self.flows.len() {
             self.flows.resize_with(at + 1, Flow::default);

@@ -35,30 +35,36 @@ pub(super) fn link_len(ethernet: bool) -> usize {
 }
 
 /// Shortest frame: 60 bytes with an Ethernet header, which is Ethernet's own minimum.
-pub(super) fn len_min(ethernet: bool) -> usize {
+#[must_use]
+pub fn len_min(ethernet: bool) -> usize {
     link_len(ethernet) + IP + UDP + HEAD
 }
 
 /// Between whom frames go. Each flow has a source port of its own.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Path {
+pub struct Path {
     /// Source and destination; `None` without an Ethernet header.
-    pub(super) macs: Option<(Mac, Mac)>,
-    pub(super) from: SocketAddrV4,
-    pub(super) to: SocketAddrV4,
+    pub macs: Option<(Mac, Mac)>,
+    /// Source; its port is that of the first flow.
+    pub from: SocketAddrV4,
+    /// Destination.
+    pub to: SocketAddrV4,
 }
 
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) flow: u16,
-    pub(super) number: u64,
-    pub(super) sent: u64,
+pub struct Head {
+    /// Number of the flow.
+    pub flow: u16,
+    /// Number of the frame in its flow, of 48 bits.
+    pub number: u64,
+    /// When it was sent: CLOCK_MONOTONIC, in nanoseconds.
+    pub sent: u64,
 }
 
 /// Of frames of one length: the sums over what does not change.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub struct Shape {
     pub(super) len: usize,
     ip: u32,
     udp: u32,
@@ -66,7 +72,7 @@ pub(super) struct Shape {
 
 /// One frame in private memory, stamped anew for each packet.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub struct Frame {
     bytes: Vec<u8>,
     link: usize,
     /// Of the first flow.
@@ -75,7 +81,8 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Frames of up to `len_max` bytes.
-    pub(super) fn new(path: Path, len_max: usize) -> Self {
+    #[must_use]
+    pub fn new(path: Path, len_max: usize) -> Self {
         let mut bytes = Vec::with_capacity(len_max);
         if let Some((from, to)) = path.macs {
             bytes.extend([to.0, from.0].concat());
@@ -95,7 +102,8 @@ impl Frame {
     }
 
     /// Sums for frames of `len` bytes, at least [`len_min`] and at most as many as the frame has.
-    pub(super) fn shape(&self, len: usize) -> Shape {
+    #[must_use]
+    pub fn shape(&self, len: usize) -> Shape {
         let ip = &self.bytes[self.link..len];
         let total = low16(ip.len());
         let udp_len = low16(ip.len() - IP);
@@ -104,13 +112,13 @@ impl Frame {
         let fixed = sum(&ip[IP + 2..IP + 4]) + sum(&MAGIC) + sum(&ip[IP + UDP + HEAD..]);
         Shape {
             len,
-            ip: sum(&ip[..4]) + sum(&ip[4..10]) + sum(&ip[12..20]) + total,
+            ip: sum(&ip[..2]) + sum(&ip[4..10]) + sum(&ip[12..20]) + total,
             udp: pseudo + fixed,
         }
     }
 
     /// The frame of this shape that says this of itself.
-    pub(super) fn stamp(&mut self, shape: Shape, head: Head) -> &[u8] {
+    pub fn stamp(&mut self, shape: Shape, head: Head) -> &[u8] {
         let frame = &mut self.bytes[..shape.len];
         let ip = &mut frame[self.link..];
         let total = ip.len();
@@ -135,28 +143,37 @@ impl Frame {
 
 /// What a received frame is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub enum Read {
     /// None of ours.
     Other,
     /// One of ours, of a length that it should not have.
     WrongLength,
-    /// One of ours; and whether its pattern is whole.
-    Ours { head: Head, whole: bool },
+    /// One of ours.
+    Ours {
+        /// What it says of itself.
+        head: Head,
+        /// Whether its pattern is whole.
+        whole: bool,
+    },
 }
 
 /// Reads frames, with or without an Ethernet header.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     link: usize,
     pattern: Vec<u8>,
 }
 
 impl Reader {
-    pub(super) fn new(ethernet: bool) -> Self {
+    /// Of packets that start with the Ethernet header, or else with that of IP.
+    #[must_use]
+    pub fn new(ethernet: bool) -> Self {
         Self { link: link_len(ethernet), pattern: pattern(IP_LEN_MAX) }
     }
 
-    pub(super) fn read(&self, frame: &[u8]) -> Read {
+    /// Looks at a packet.
+    #[must_use]
+    pub fn read(&self, frame: &[u8]) -> Read {
         let (link, ip) = frame.split_at(self.link.min(frame.len()));
         let ours = matches!(link, [] | [.., 8, 0])
             && matches!(ip, [0x45, _, _, _, _, _, _, _, _, 17, ..])
@@ -271,6 +288,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn shape_is_the_same_before_and_after_frames_of_another_length() {
+        let mut frame = Frame::new(path(false), 100);
+        let (short, long) = (frame.shape(60), frame.shape(100));
+        let first = frame.stamp(long, HEADS[1]).to_vec();
+        frame.stamp(short, HEADS[0]);
+        let again = frame.shape(100);
+        assert_eq!(frame.stamp(again, HEADS[1]), first);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Driver, Event, Facts, Link};
 use anyhow::Context;
 use ringport_memif::config::{ClientConfig, Reconnect, RoleConfig};
-use ringport_memif::{EventKind, Mode, Port, PortConfig};
+use ringport_memif::{CacheLine, EventKind, Mode, Port, PortConfig};
 
 /// Opens a port, and says whether its link is the only one.
 pub(super) fn open(config: &PortConfig) -> anyhow::Result<(Driver, bool)> {
@@ -39,6 +39,10 @@ fn link(link: ringport_memif::Link) -> Link {
         protocol: format!("memif {}.{}", peer.version >> 8, peer.version & 0xff),
         peer: peer.app_name.to_string(),
         interface: peer.if_name.to_string(),
+        features: vec![match parameters.cache_line {
+            CacheLine::B64 => "64-byte lines".into(),
+            CacheLine::B128 => "128-byte lines".into(),
+        }],
         pid: peer.credentials.pid,
         rx_queues: link.rx.len(),
         tx_queues: link.tx.len(),

@@ -19,6 +19,7 @@ pub(super) fn event(tap: &Tap, event: TapEvent) -> Event {
         protocol: "TAP".into(),
         peer: format!("interface {name}"),
         interface: name.to_owned(),
+        features: Vec::new(),
         pid: 0,
         rx_queues: 1,
         tx_queues: 1,

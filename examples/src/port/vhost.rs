@@ -3,6 +3,7 @@
 use super::{Driver, Event, Facts, Link};
 use anyhow::Context;
 use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::wire::feature;
 use ringport_vhost_user::{AnyRxQueue, Port, PortConfig, PortEvent, PortLink};
 
 /// Opens a port, and says whether its link is the only one.
@@ -35,6 +36,7 @@ fn link(link: PortLink) -> Link {
         protocol: format!("vhost-user, {layout} rings"),
         peer: if ours_is_device { "driver" } else { "device" }.into(),
         interface: format!("features {:#x}", parameters.features),
+        features: feature::names(parameters.features),
         pid: link.peer.pid,
         rx_queues: link.rx.len(),
         tx_queues: link.tx.len(),

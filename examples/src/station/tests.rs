@@ -128,6 +128,8 @@ fn senders_that_are_no_hosts_get_no_answer() {
         let mut elsewhere = question.clone();
         elsewhere[..6].copy_from_slice(&THEIRS.0);
         assert_eq!(ours.hear(&elsewhere, &mut answer), Heard::Nothing);
+        elsewhere[..6].fill(0);
+        assert_eq!(ours.hear(&elsewhere, &mut answer), Heard::Nothing, "to nobody");
     }
     for from in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "127.0.0.1", "::", "ff02::1", "::1"] {
         let from: IpAddr = from.parse().unwrap();
@@ -136,6 +138,20 @@ fn senders_that_are_no_hosts_get_no_answer() {
         theirs.write_echo(Some(MAC), (from, to), echo(DATA), &mut question);
         assert_eq!(ours.hear(&question, &mut answer), Heard::Nothing, "{from}");
     }
+}
+
+#[test]
+fn ipv4_header_that_ends_before_its_fields_do_is_no_question() {
+    let [mut ours, _] = pair();
+    ours.ethernet = false;
+    // Four bytes that add up, so that what follows them would be an echo request.
+    let mut packet = vec![0; 0xbe00];
+    packet[..10].copy_from_slice(&[0x41, 0xff, 0xbe, 0, 8, 0, 0x40, 0, 64, 1]);
+    packet[12..20].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 1]);
+    let words = packet[4..].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let rest = u16::try_from(0xffff - words.sum::<u32>() % 0xffff).unwrap();
+    packet[20..22].copy_from_slice(&rest.to_be_bytes());
+    assert_eq!(ours.hear(&packet, &mut Vec::new()), Heard::Nothing);
 }
 
 #[test]

@@ -1,18 +1,24 @@
 //! Hosts: threads in network namespaces of their own, which are gone with the test.
-#![allow(unreachable_pub, reason = "one test takes it")]
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
 use crate::support::wait_for;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
+    setsockopt, socket, sockopt,
 };
 use nix::unistd::gettid;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+
+/// Protocols by which a host tells where it is.
+pub const ARP: u16 = 0x0806;
+pub const RARP: u16 = 0x8035;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -21,14 +27,13 @@ pub struct Host {
     jobs: Sender<Job>,
 }
 
-/// Two hosts for `test`; `None`: they cannot be had here, and the test must return.
-pub fn hosts(test: &str) -> Option<[Host; 2]> {
-    let hosts = [Host::new(), Host::new()];
-    let [Ok(_), Ok(_)] = &hosts else {
-        let why = hosts.into_iter().find_map(Result::err).unwrap();
-        ringport_bench::peers::skip(test, &why);
+/// Hosts for `test`; `None`: they cannot be had here, and the test must return.
+pub fn hosts<const N: usize>(test: &str) -> Option<[Host; N]> {
+    let hosts = [(); N].map(|()| Host::new());
+    if let Some(Err(why)) = hosts.iter().find(|host| host.is_err()) {
+        ringport_bench::peers::skip(test, why);
         return None;
-    };
+    }
     Some(hosts.map(Result::unwrap))
 }
 
@@ -71,8 +76,9 @@ impl Host {
         assert!(output.status.success(), "ip {arguments}: {output:?}");
     }
 
-    pub fn has(&self, interface: &'static str) -> bool {
-        self.run(move || nix::net::if_::if_nametoindex(interface).is_ok())
+    pub fn has(&self, interface: &str) -> bool {
+        let interface = interface.to_owned();
+        self.run(move || nix::net::if_::if_nametoindex(interface.as_str()).is_ok())
     }
 
     /// Asks `address` again and again until it answers: one echo of ICMP.
@@ -111,8 +117,42 @@ impl Host {
         })
     }
 
-    /// Sends datagrams to everybody until it is `over`.
+    /// Looks whether whoever has the address `mac` tells everybody behind `interface` where it is, from now
+    /// on, and by which protocol: its number in the Ethernet header.
+    pub fn announcements(
+        &self,
+        interface: &'static str,
+        mac: [u8; 6],
+    ) -> impl FnMut() -> Option<u16> {
+        let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
+        let all = SockProtocol::EthAll;
+        let socket = self.run(move || {
+            let socket = socket(AddressFamily::Packet, kind, flags, all).unwrap();
+            let name = std::ffi::OsString::from(interface);
+            setsockopt(&socket, sockopt::BindToDevice, &name).unwrap();
+            socket
+        });
+        move || {
+            let mut frame = [0; 64];
+            while let Ok(len) = recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                let protocol = u16::from_be_bytes([frame[12], frame[13]]);
+                // ARP in which who asks and who is asked for have the same address.
+                let gratuitous = protocol == ARP && frame[28..32] == frame[38..42];
+                if len >= 42 && frame[6..12] == mac && (protocol == RARP || gratuitous) {
+                    return Some(protocol);
+                }
+            }
+            None
+        }
+    }
+
+    /// Sends datagrams to everybody on 10.0.0.0/24 until it is `over`.
     pub fn flood(&self, over: Arc<AtomicBool>) -> JoinHandle<()> {
+        self.flood_to([10, 0, 0, 255], 16, over)
+    }
+
+    /// Sends `many` datagrams a millisecond to `address` until it is `over`.
+    pub fn flood_to(&self, address: [u8; 4], many: usize, over: Arc<AtomicBool>) -> JoinHandle<()> {
         let socket = self.run(|| {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_broadcast(true).unwrap();
@@ -121,8 +161,8 @@ impl Host {
         std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 // Nowhere to go, once the interface is gone.
-                for _ in 0..16 {
-                    let _ = socket.send_to(&[0; 1000], "10.0.0.255:9");
+                for _ in 0..many {
+                    let _ = socket.send_to(&[0; 1000], (Ipv4Addr::from(address), 9));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
