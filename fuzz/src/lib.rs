@@ -12,9 +12,12 @@
 
 mod control;
 mod input;
+mod offloads;
 mod open_files;
 mod ring;
 pub mod seeds;
+mod sum;
+mod tools;
 mod vhost;
 mod wire;
 
@@ -27,19 +30,29 @@ use std::io;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 22] = [
     ("wire", wire),
     ("control_server", control_server),
     ("control_client", control_client),
+    ("memif_listener", memif_listener),
+    ("memif_client", memif_client),
     ("ring_server", ring_server),
     ("ring_client", ring_client),
     ("vhost_messages", vhost_messages),
     ("vhost_device", vhost_device),
+    ("vhost_state", vhost_state),
     ("vhost_split", vhost_split),
     ("vhost_packed", vhost_packed),
     ("vhost_notes", vhost_notes),
     ("driver_split", driver_split),
     ("driver_packed", driver_packed),
+    ("frontend_messages", frontend_messages),
+    ("vhost_driver", vhost_driver),
+    ("offloads", offloads),
+    ("station", station),
+    ("dump", dump),
+    ("pktgen", pktgen),
+    ("port_strings", port_strings),
 ];
 
 /// One control message from its bytes, and back.
@@ -55,6 +68,16 @@ pub fn control_server(data: &[u8]) {
 /// A conversation of the client's state machine with a server that does what `data` says.
 pub fn control_client(data: &[u8]) {
     open_files::all_closed_after(|| control::client(data));
+}
+
+/// A whole listener, whose clients do what `data` says.
+pub fn memif_listener(data: &[u8]) {
+    open_files::all_closed_after(|| control::whole_listener(data));
+}
+
+/// A whole client behind a socket, whose server does what `data` says.
+pub fn memif_client(data: &[u8]) {
+    open_files::all_closed_after(|| control::whole_client(data));
 }
 
 /// A server's queues over memory that a client fills and scribbles as `data` says.
@@ -75,6 +98,11 @@ pub fn vhost_messages(data: &[u8]) {
 /// A whole device behind a socket, whose front-end does what `data` says.
 pub fn vhost_device(data: &[u8]) {
     open_files::all_closed_after(|| vhost::device(data));
+}
+
+/// What a device knows of its driver, from the device before, and what a driver asks of a device.
+pub fn vhost_state(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::state(data));
 }
 
 /// Queues on split rings in memory that a driver fills and scribbles as `data` says.
@@ -101,6 +129,41 @@ pub fn driver_split(data: &[u8]) {
 /// As [`driver_split`], on packed rings.
 pub fn driver_packed(data: &[u8]) {
     open_files::all_closed_after(|| vhost::driver::packed(data));
+}
+
+/// A conversation of the front-end's state machine with a back-end that does what `data` says.
+pub fn frontend_messages(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::frontend(data));
+}
+
+/// A whole driver behind a socket, whose device does what `data` says.
+pub fn vhost_driver(data: &[u8]) {
+    open_files::all_closed_after(|| vhost::driver::whole(data));
+}
+
+/// A packet header of virtio, and what its packet becomes where nobody else does what it asks for.
+pub fn offloads(data: &[u8]) {
+    open_files::all_closed_after(|| offloads::run(data));
+}
+
+/// What `ringport ping` answers to a packet.
+pub fn station(data: &[u8]) {
+    tools::station(data);
+}
+
+/// What `ringport dump` reads in a packet, and whether a filter holds for it.
+pub fn dump(data: &[u8]) {
+    tools::dump(data);
+}
+
+/// What `ringport pktgen` receives, of what it sent and of other packets.
+pub fn pktgen(data: &[u8]) {
+    tools::pktgen(data);
+}
+
+/// Port strings of all protocols.
+pub fn port_strings(data: &[u8]) {
+    tools::ports(data);
 }
 
 /// Runs `target` on each of `files`.

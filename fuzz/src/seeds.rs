@@ -4,6 +4,9 @@
 //! (`cargo test -p ringport-fuzz -- --ignored write_seeds`).
 
 mod driver;
+mod sockets;
+mod state;
+mod tools;
 mod vhost;
 
 use crate::control::{FDS_TRUNCATED, OWN_FDS, OWN_LENGTH, TRUNCATED};
@@ -24,14 +27,24 @@ pub fn of(target: &str) -> Vec<Seed> {
         "wire" => wire(),
         "control_server" => control_server(),
         "control_client" => control_client(),
+        "memif_listener" => sockets::listener(),
+        "memif_client" => sockets::client(),
         "ring_server" => ring_server(),
         "ring_client" => ring_client(),
         "vhost_messages" => vhost::messages(),
         "vhost_device" => vhost::device(),
+        "vhost_state" => state::states(),
         "vhost_notes" => vhost::notes(),
         "vhost_split" => vhost::rings(false),
         "vhost_packed" => vhost::rings(true),
         "driver_split" | "driver_packed" => driver::rings(),
+        "frontend_messages" => vhost::frontend(),
+        "vhost_driver" => vhost::driver(),
+        "offloads" => tools::offloads(),
+        "station" => tools::station(),
+        "dump" => tools::dump(),
+        "pktgen" => tools::pktgen(),
+        "port_strings" => tools::port_strings(),
         _ => Vec::new(),
     }
 }

@@ -141,9 +141,10 @@ macro_rules! targets {
     )*};
 }
 
-targets!(wire control_server control_client ring_server ring_client);
-targets!(vhost_messages vhost_device vhost_split vhost_packed vhost_notes);
-targets!(driver_split driver_packed);
+targets!(wire control_server control_client memif_listener memif_client ring_server ring_client);
+targets!(vhost_messages vhost_device vhost_state vhost_split vhost_packed vhost_notes);
+targets!(driver_split driver_packed frontend_messages vhost_driver offloads);
+targets!(station dump pktgen port_strings);
 
 #[test]
 fn every_target_has_a_binary_and_a_corpus() {

@@ -6,9 +6,11 @@
 mod client;
 pub(crate) mod files;
 mod server;
+mod whole;
 
 pub(crate) use client::run as client;
 pub(crate) use server::run as server;
+pub(crate) use whole::{client as whole_client, listener as whole_listener};
 
 use crate::input::Input;
 use files::open_for;

@@ -154,7 +154,8 @@ pub(super) fn client(input: &mut Input<'_>) -> Scene {
     let buffer_size = 16 * (1 + u32::from(header.own[0] % 64));
     let headroom = u16::from(header.own[1]) % u16::try_from(buffer_size).unwrap();
     let pool = header.has(UNSEALED_OR_POOL).then(|| {
-        Arc::new(Pool::new(2 * u32::from(slots) + 3, buffer_size, Backing::Pages).unwrap())
+        let pool = Pool::new(2 * u32::from(slots) + 3, buffer_size, Backing::Pages).unwrap();
+        Arc::new(pool.with_headroom(headroom).unwrap())
     });
     let memory_config = ClientMemoryConfig {
         buffer_size,

@@ -130,6 +130,153 @@ pub(super) fn messages() -> Vec<Seed> {
     seeds
 }
 
+/// Any features, all of them.
+const ALL: [u8; 9] = [0xff; 9];
+/// Sends what there is to say, and answers.
+const ANSWER: u8 = 9;
+/// Answers well until something happens.
+const GO_ON: u8 = 8;
+/// As many rings as there have to be, with every doorbell.
+const OFFER: [u8; 3] = [2, 0, 0];
+const STOP: u8 = 3;
+
+/// What a front-end wants: VERSION_1 at least, then these protocol features, so many pairs of rings
+/// and one; 200 ms, an MTU.
+fn wants(features: &[u8], protocol: &[u8], pairs: u8) -> Script {
+    Script::new(features).add(&[VERSION_1]).add(protocol).add(&[pairs, 200, 50])
+}
+
+/// Answers that are not what was asked for.
+fn odd_answers() -> [(&'static str, Vec<u8>); 13] {
+    [
+        ("refused", vec![ANSWER, 1, 0]),
+        ("with-a-descriptor", vec![ANSWER, 0, OWN_FDS, 1]),
+        ("late-descriptors", vec![ANSWER, 0, OWN_FDS | CHOPPED | LATE_FDS, 1, 12]),
+        ("descriptors-truncated", vec![ANSWER, 0, FDS_TRUNCATED]),
+        ("version-2", vec![ANSWER, 0, OWN_FLAGS, 1]),
+        ("wants-an-answer", vec![ANSWER, 0, OWN_FLAGS, 8]),
+        ("is-a-request", vec![ANSWER, 0, OWN_FLAGS, 0xfc]),
+        ("short", vec![ANSWER, 0, OWN_LENGTH, 4]),
+        ("long", vec![ANSWER, 0, OWN_LENGTH, 16]),
+        ("endless", vec![ANSWER, 0, OWN_SIZE, 1, 0x20]),
+        ("byte-by-byte", vec![ANSWER, 0, CHOPPED, 0]),
+        ("to-another-request", vec![1, 7, 39, 0, 0]),
+        ("noise", vec![0, 12, 1, 1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0]),
+    ]
+}
+
+pub(super) fn frontend() -> Vec<Seed> {
+    let start = wants(&ALL, &[0], 1);
+    let offered = start.clone().add(&[GO_ON]).add(&OFFER);
+    let running = offered.clone().add(&[GO_ON]);
+    let life = |wants: Script| {
+        let script = wants.add(&[GO_ON]).add(&OFFER).add(&[GO_ON, STOP, GO_ON, 1]);
+        script.bytes()
+    };
+    let none = [&[0xff][..], &[0; 8]].concat();
+    let asked = |answers: &[&[u8]]| {
+        let features = [&[ANSWER][..], &ALL, &[0]].concat();
+        start.clone().add(&features).add(&[ANSWER, 0, 0]).add(&answers.concat()).bytes()
+    };
+    let mut seeds = vec![
+        ("life", life(start.clone())),
+        ("life-without-acknowledgements", life(wants(&ALL, &[1 | 4 | 8], 0))),
+        ("life-without-protocol-features", life(wants(&[VERSION_1], &none, 0))),
+        ("life-of-128-pairs", life(wants(&ALL, &[0], 127))),
+        ("required-are-missing", start.clone().add(&[ANSWER, 2, 0]).bytes()),
+        ("address-required", {
+            let wants = Script::new(&[9]).add(&[9, 2, 0, 200, 0]);
+            wants.add(&[GO_ON]).bytes()
+        }),
+        ("no-pairs", asked(&[&[ANSWER, 0, 0]])),
+        ("pairs-of-64-bits", asked(&[&[ANSWER, 255, 1, 0, 0, 0, 1, 0, 0, 0, 0]])),
+        ("no-configuration", asked(&[&[ANSWER, 4, 0], &[ANSWER, 1, 0]])),
+        ("other-part-of-the-configuration", asked(&[&[ANSWER, 4, 0], &[ANSWER, 2, 0]])),
+        ("configuration-cut-off", asked(&[&[ANSWER, 4, 0], &[ANSWER, 3, 0]])),
+        ("configuration-with-flags", asked(&[&[ANSWER, 4, 0], &[ANSWER, 4, 0, 1, 0]])),
+        ("configuration", {
+            let space = [ANSWER, 0, 2, 0, 0, 0, 0, 9, 1, 0, 4, 0, 0xdc, 5, 0];
+            asked(&[&[ANSWER, 4, 0], &space])
+        }),
+        ("address-of-a-group", {
+            let space = [ANSWER, 0, 3, 0, 0, 0, 0, 9, 1, 0, 4, 0, 67, 0, 0];
+            asked(&[&[ANSWER, 4, 0], &space])
+        }),
+        ("status-without-features", {
+            offered.clone().add(&[ANSWER, 0, 0, ANSWER, 0, 0, ANSWER, 8, 0]).bytes()
+        }),
+        ("other-ring-stops", running.clone().add(&[STOP, ANSWER, 1, 7, 0]).bytes()),
+        ("too-many-rings", start.clone().add(&[GO_ON, 2, 1, 0, 2, 2, 0, 2, 0, 7]).bytes()),
+        ("out-of-order", start.clone().add(&OFFER).add(&[STOP, GO_ON, STOP]).bytes()),
+        ("late", start.clone().add(&[1, 4, 199, 4, 1]).bytes()),
+        ("late-start", offered.clone().add(&[4, 250, 4, 250]).bytes()),
+        ("patient", running.clone().add(&[4, 250, 4, 250, STOP, 4, 100, 4, 100]).bytes()),
+        ("overfed", running.clone().add(&[5, 0]).bytes()),
+        ("closed", offered.clone().add(&[1, 6, 0, 1]).bytes()),
+        ("unasked", running.clone().add(&[7, 1, 0, 0]).bytes()),
+        ("asked-while-rings-run", {
+            let asks = [5, 1, GO_ON, 5, 1, 5, 3, GO_ON, 5, 3, GO_ON, 5, 2, 5, 1, STOP, GO_ON];
+            running.clone().add(&asks).bytes()
+        }),
+        ("pairs-without-acknowledgements", {
+            let wants = wants(&ALL, &[1 | 4 | 8], 1).add(&[GO_ON]).add(&OFFER).add(&[GO_ON]);
+            wants.add(&[5, 3, GO_ON, 5, 4, 1, 4, 200]).bytes()
+        }),
+    ];
+    let odd = odd_answers().into_iter();
+    seeds.extend(odd.map(|(name, odd)| (name, offered.clone().add(&odd).add(&[GO_ON]).bytes())));
+    seeds
+}
+
+/// 1 pair, everything wanted, rings of 16.
+const DRIVER: [u8; 3] = [0, 0x3f, 3];
+/// What the back-end of a driver does.
+mod back_end {
+    pub(super) const RECEIVE: [u8; 2] = [1, 8];
+    pub(super) const TRANSMIT: [u8; 2] = [3, 8];
+    pub(super) const ARM: u8 = 5;
+    pub(super) const HANG_UP: [u8; 2] = [6, 0];
+    pub(super) const DISCONNECT: [u8; 2] = [7, 0];
+    pub(super) const STOP: [u8; 2] = [7, 1];
+    pub(super) const SCRIBBLE: u8 = 8;
+    pub(super) const GIVE_UP: u8 = 10;
+    pub(super) const ANSWER: u8 = 11;
+    pub(super) const GO_ON: u8 = 15;
+}
+
+pub(super) fn driver() -> Vec<Seed> {
+    use back_end as b;
+    let bursts = [&b::RECEIVE[..], &b::TRANSMIT, &[b::ARM], &b::RECEIVE].concat();
+    let up = Script::new(&DRIVER).add(&[b::GO_ON]);
+    let at = |offset: u8, bytes: [u8; 8]| [&[b::SCRIBBLE, offset, 0][..], &bytes].concat();
+    let with = |acts: &[&[u8]]| up.clone().add(&acts.concat()).bytes();
+    let answered = |acts: &[&[u8]]| Script::new(&DRIVER).add(&acts.concat()).bytes();
+    let mut seeds = vec![
+        ("running", with(&[&bursts])),
+        ("split", Script::new(&[0, 0x3c, 3]).add(&[b::GO_ON]).add(&bursts).bytes()),
+        ("plain", Script::new(&[1, 0, 5]).add(&[b::GO_ON]).add(&bursts).bytes()),
+        ("three-pairs", Script::new(&[2, 0x4f, 1]).add(&[b::GO_ON]).add(&bursts).bytes()),
+        ("hang-up", with(&[&bursts, &b::HANG_UP, &bursts])),
+        ("hang-up-early", Script::new(&DRIVER).add(&b::HANG_UP).bytes()),
+        ("disconnected-here", with(&[&bursts, &b::DISCONNECT, &bursts])),
+        ("stopped-here", with(&[&bursts, &b::STOP, &bursts, &[b::ANSWER, 9, 0, b::ANSWER, 9, 0]])),
+        ("given-up", with(&[&[b::GIVE_UP], &bursts])),
+        ("pairs-and-commands", with(&[&[7, 3, b::ANSWER, 0, 0, 7, 6, 7, 2, 7, 6], &bursts])),
+        ("configuration-changed", {
+            let changed = [7, 16, b::ANSWER, 0, 0, 7, 16, 7, 16, b::ANSWER, 1, 0];
+            with(&[&changed, &[7, 8, 7, 12, 7, 9, 7, 15, 7, 16, 7, 13, 7, 16], &bursts])
+        }),
+        ("second-socket-closed", with(&[&[7, 16, 7, 7], &bursts])),
+        ("no-features", answered(&[&[b::ANSWER, 2, 0, b::GO_ON]])),
+        ("refused", answered(&[&[b::ANSWER, 0, 0, b::ANSWER, 0, 0, b::ANSWER, 7, 0, b::GO_ON]])),
+        ("scribbled", with(&[&at(0, [0xff; 8]), &bursts, &at(80, [0xff; 8]), &bursts])),
+        ("scribbled-flags", with(&[&at(8, [60, 0, 0, 0, 0, 0, 0x80, 0x80]), &bursts])),
+    ];
+    let odd = odd_answers().into_iter().filter(|(_, odd)| odd[0] == ANSWER);
+    seeds.extend(odd.map(|(name, odd)| (name, answered(&[&[b::ANSWER], &odd[1..], &[b::GO_ON]]))));
+    seeds
+}
+
 /// 1 pair, everything offered, guarded memory.
 const DEVICE: [u8; 3] = [0, 0xff, 0];
 

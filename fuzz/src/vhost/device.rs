@@ -1,7 +1,7 @@
 //! [`crate::vhost_device`].
 //!
 //! Header: pairs of queues, what is offered (a bit each: packed, in order, mergeable, indirect,
-//! event index, checksums, segmentation), how kicks are asked for and what memory is accepted.
+//! event index, checksums, segmentation, a control queue), how kicks are asked for and what memory is accepted.
 
 use super::OPERATIONS_MAX;
 use super::say::{Sent, deliver, message, plain_fd};
@@ -13,10 +13,11 @@ use ringport_vhost_user::device::Offloads;
 use ringport_vhost_user::virtqueue::KickMode;
 use ringport_vhost_user::{Device, DeviceConfig, Event, Link};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most events that one message may bring: a refusal, and changes of all pairs.
 const EVENTS_MAX: usize = 600;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Scene {
     device: Device,
@@ -211,7 +212,12 @@ impl Scene {
     /// The front-end is gone, and the device says so and nothing more.
     fn finish(mut self) {
         self.socket = None;
+        let start = Instant::now();
         self.poll();
+        // A device whose turns took long has none for a while.
+        while !self.device.is_finished() && start.elapsed() < PATIENCE {
+            self.poll();
+        }
         assert!(self.device.is_finished(), "the front-end has gone");
         assert_eq!(self.downs, 1);
     }
@@ -227,6 +233,7 @@ fn config(input: &mut Input<'_>) -> DeviceConfig {
         mergeable: has(2),
         indirect: has(3),
         event_idx: has(4),
+        control: has(7),
         offloads: match (has(5), has(6)) {
             (false, _) => Offloads::None,
             (true, false) => Offloads::Checksum,

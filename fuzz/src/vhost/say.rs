@@ -1,4 +1,5 @@
-//! What a front-end says: requests that mostly make sense, and what goes wrong on their way.
+//! What a front-end says: requests that mostly make sense, and what goes wrong on their way, which
+//! is also that of a back-end's replies.
 
 use crate::input::Input;
 use memfd::MemfdOptions;
@@ -8,6 +9,7 @@ use ringport_vhost_user::wire::{
     VringFd, VringState, feature,
 };
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -54,9 +56,24 @@ impl Sent {
 
 /// A message from the input with what happens to it, in one or several writes.
 pub(crate) fn deliver(message: &Message, input: &mut Input<'_>) -> Vec<Sent> {
+    let (expected, how) = (*message.fd_count().start(), input.u8());
+    let file = |kind, at| file_for(message, kind, at);
+    write(message.encode(how & NEED_REPLY != 0), expected, file, how, input)
+}
+
+/// A reply from the input with what happens to it, in one or several writes.
+pub(crate) fn reply(bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<Sent> {
     let how = input.u8();
-    let mut bytes = message.encode(how & NEED_REPLY != 0);
-    let expected = *message.fd_count().start();
+    write(bytes, 0, |_, _| plain_fd(), how, input)
+}
+
+fn write(
+    mut bytes: Vec<u8>,
+    expected: usize,
+    file: impl Fn(u8, usize) -> OwnedFd,
+    how: u8,
+    input: &mut Input<'_>,
+) -> Vec<Sent> {
     let (count, kind) = match how & OWN_FDS {
         0 => (expected, 0),
         _ => {
@@ -80,7 +97,7 @@ pub(crate) fn deliver(message: &Message, input: &mut Input<'_>) -> Vec<Sent> {
     let chunk = if how & CHOPPED == 0 { bytes.len() } else { 1 + usize::from(input.u8() % 32) };
     let mut writes: Vec<_> = bytes.chunks(chunk).map(|part| Sent::bytes(part.to_vec())).collect();
     let first = usize::from(how & LATE_FDS != 0 && writes.len() > 1);
-    writes[first].fds = (0..count).map(|at| file_for(message, kind, at)).collect();
+    writes[first].fds = (0..count).map(|at| file(kind, at)).collect();
     writes[first].fds_truncated = how & FDS_TRUNCATED != 0;
     writes
 }
@@ -262,6 +279,9 @@ fn inflight(input: &mut Input<'_>) -> Message {
 
 /// Descriptor number `at` of a message; kind 0 is what should come with it.
 fn file_for(message: &Message, kind: u8, at: usize) -> OwnedFd {
+    if let (Message::DeviceState(way), 0) = (message, kind) {
+        return pipe_for(*way);
+    }
     let announced = match message {
         Message::MemTable(regions) => regions.get(at).map(end_of),
         Message::MemRegion(_, region) => Some(end_of(region)),
@@ -302,4 +322,16 @@ fn memory(len: u64, sealable: bool) -> OwnedFd {
     let memory = MemfdOptions::new().allow_sealing(sealable).create("fuzz").unwrap();
     memory.as_file().set_len(len).unwrap();
     memory.into_file().into()
+}
+
+/// A pipe to save a state to, whose other end is gone; or one with a state to load, cut or whole.
+fn pipe_for(way: DeviceState) -> OwnedFd {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    if way.direction == 0 {
+        return writer.into();
+    }
+    let states = crate::seeds::of("vhost_state");
+    let (_, state) = &states[way.phase as usize % states.len()];
+    writer.write_all(state.get(1..).unwrap_or_default()).unwrap();
+    reader.into()
 }

@@ -4,6 +4,9 @@
 //! Header: features and mode of calls, size of the rings, size of buffers.
 
 mod hand;
+mod whole;
+
+pub(crate) use whole::run as whole;
 
 use super::OPERATIONS_MAX;
 use crate::input::Input;
@@ -302,7 +305,7 @@ impl Scene {
         let mut taken = Vec::new();
         for packet in packets {
             let free = burst.free();
-            let slots = 1 + packet.len().saturating_sub(first).div_ceil(first + HEADER);
+            let slots = packet.len().div_ceil(first).max(1);
             match burst.push(&packet) {
                 Ok(()) => {
                     assert_eq!(free - burst.free(), slots);
