@@ -1,7 +1,14 @@
 //! Counts this process's open files, to see that a target leaves none.
 
-use std::fs;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// How long files may take to go: a doorbell that the kernel's asynchronous I/O refuses is rung by a
+/// thread, which closes it when it ends.
+const GONE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Targets run one at a time, so that none counts the files of another.
 static RUNNING: Mutex<()> = Mutex::new(());
@@ -21,6 +28,10 @@ pub(crate) fn all_closed_after(target: impl FnOnce()) {
 pub(crate) fn check(target: impl FnOnce()) {
     let before = count();
     target();
+    let start = Instant::now();
+    while count() > before && start.elapsed() < GONE {
+        thread::sleep(PAUSE);
+    }
     assert_eq!(count(), before, "file descriptors leaked, or closed twice");
 }
 
