@@ -70,6 +70,22 @@ fn ring(bells: &[OwnedFd]) {
     }
 }
 
+/// Runs `action` while another thread rings `bells` without end.
+fn while_ringing(bells: &[OwnedFd], action: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    in_time(|| {
+        std::thread::scope(|scope| {
+            let _over = AtTheEnd(&over);
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    ring(bells);
+                }
+            });
+            action();
+        });
+    });
+}
+
 #[test]
 fn doorbells_of_a_driver_that_are_full_and_blocking_stop_nobody() {
     for joined in Joined::both() {
@@ -99,18 +115,7 @@ fn doorbells_of_a_driver_that_are_full_and_blocking_stop_nobody() {
 fn calls_without_end_keep_no_packets_back_and_can_be_slept_after() {
     for mut joined in Joined::both() {
         let calls = joined.bells(Request::SetVringCall);
-        let over = AtomicBool::new(false);
-        in_time(|| {
-            std::thread::scope(|scope| {
-                let _over = AtTheEnd(&over);
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        ring(&calls);
-                    }
-                });
-                (0..500).for_each(|seed| joined.exchange(seed));
-            });
-        });
+        while_ringing(&calls, || (0..500).for_each(|seed| joined.exchange(seed)));
         assert!(joined.driver.happened().is_none(), "the link is still up");
         let rx = &mut joined.ours.rx[0];
         while rx.arm().unwrap() {}
@@ -123,24 +128,15 @@ fn calls_without_end_keep_no_packets_back_and_can_be_slept_after() {
 fn err_without_end_ends_one_link_once() {
     for joined in Joined::both() {
         let errs = joined.bells(Request::SetVringErr);
-        let over = AtomicBool::new(false);
-        in_time(|| {
-            std::thread::scope(|scope| {
-                let _over = AtTheEnd(&over);
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        ring(&errs);
-                    }
-                });
-                let reason = joined.driver.link_down();
-                assert!(matches!(reason, DownReason::RingGivenUp), "{reason}");
-                assert!(joined.driver.happened().is_none(), "it has ended already");
-                // Nothing watches the doorbell any more.
-                let driver = joined.driver.into_inner();
-                assert!(driver.is_finished());
-                let mut set = [PollFd::new(driver.as_fd(), PollFlags::POLLIN)];
-                assert_eq!(poll(&mut set, PollTimeout::from(20_u8)).unwrap(), 0);
-            });
+        while_ringing(&errs, || {
+            let reason = joined.driver.link_down();
+            assert!(matches!(reason, DownReason::RingGivenUp), "{reason}");
+            assert!(joined.driver.happened().is_none(), "it has ended already");
+            // Nothing watches the doorbell any more.
+            let driver = joined.driver.into_inner();
+            assert!(driver.is_finished());
+            let mut set = [PollFd::new(driver.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut set, PollTimeout::from(20_u8)).unwrap(), 0);
         });
     }
 }

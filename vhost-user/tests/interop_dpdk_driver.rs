@@ -15,13 +15,13 @@ mod device_support;
 #[path = "interop_dpdk_driver/row.rs"]
 mod row;
 
-use device_support::{PATIENCE, Place, frame, receive, send};
+use device_support::{Place, frame, leave, receive, send};
 use ringport_bench::interop::Outcome;
 use ringport_bench::interop::census::Census;
 use ringport_bench::interop::echo::{EchoPlan, echo};
 use ringport_bench::interop::table::each_row;
 use ringport_bench::peers::require_peer_with_hugepages;
-use ringport_vhost_user::{DownReason, Event};
+use ringport_vhost_user::Event;
 use row::Row;
 
 /// Hugepages that a testpmd takes, in megabytes.
@@ -106,15 +106,7 @@ fn driver_restarts_and_each_link_works() {
         let mut census = None;
         for round in 0..10 {
             echo(&mut link.rx, &mut link.tx, &EchoPlan { frames: 2000, ..row.plan() })?;
-            let mut last = driver.into_inner();
-            if round % 2 == 0 {
-                // In order, otherwise at once.
-                last.stop();
-                let end = last.poll(Some(PATIENCE))?;
-                if !matches!(end, Some(Event::LinkDown(DownReason::Closed))) {
-                    return Err(format!("round {round}: {end:?}").into());
-                }
-            }
+            let last = leave(driver, round % 2 == 0)?;
             drop((link, last));
             census.get_or_insert_with(Census::take).compare()?;
             driver = row.driver(&place);

@@ -32,10 +32,11 @@ mod device_support;
 #[path = "interop_vpp/lab.rs"]
 mod lab;
 
+use device_support::leave;
 use lab::{Attached, LENS, Lab, Outcome, PATIENCE, Row, VPPS, optional_peer, ping_each_other};
 use ringport_bench::interop::census::Census;
 use ringport_bench::interop::table::each_row;
-use ringport_vhost_user::{DownReason, Event};
+use ringport_vhost_user::Event;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -150,15 +151,7 @@ fn driver_that_restarts_finds_vpp_again() {
         for round in 0..4 {
             let mut station = row.station(link);
             ping_each_other(&lab.vpp, &mut station, VPPS, row.lens)?;
-            let mut last = driver.into_inner();
-            // In order, otherwise at once.
-            if round % 2 == 0 {
-                last.stop();
-                let end = last.poll(Some(PATIENCE))?;
-                if !matches!(end, Some(Event::LinkDown(DownReason::Closed))) {
-                    return Err(format!("round {round}: {end:?}").into());
-                }
-            }
+            let last = leave(driver, round % 2 == 0)?;
             drop((station, last));
             census.get_or_insert_with(Census::take).compare()?;
             driver = row.open(&lab.socket(0))?;

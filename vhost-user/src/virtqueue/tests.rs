@@ -21,6 +21,7 @@ macro_rules! for_both_layouts {
 
 mod bells;
 mod broken;
+mod commands;
 mod held;
 mod held_model;
 mod memory;

@@ -238,6 +238,19 @@ impl Drop for AtTheEnd<'_> {
     }
 }
 
+/// Ends a driver's link, if `in_order`, and returns the driver; the link goes with it otherwise.
+pub fn leave(driver: Served<Driver>, in_order: bool) -> Result<Driver, String> {
+    let mut driver = driver.into_inner();
+    if !in_order {
+        return Ok(driver);
+    }
+    driver.stop();
+    match driver.poll(Some(PATIENCE)).map_err(|error| error.to_string())? {
+        Some(driver::Event::LinkDown(DownReason::Closed)) => Ok(driver),
+        other => Err(format!("the driver left, and heard {other:?}")),
+    }
+}
+
 /// Ends the process's test, should `action` hang.
 pub fn in_time<T>(action: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);

@@ -12,5 +12,5 @@ mod transmit;
 pub(super) use super::*;
 pub(super) use crate::virtqueue::tests::{Ends, Ring};
 pub(super) use crate::virtqueue::{RxQueue, TxQueue};
-pub(crate) use driver::{DATA, Driver, GUEST, INDIRECT, Setup, frame, receive, send};
+pub(crate) use driver::{DATA, Driver, GUEST, INDIRECT, NEXT, Setup, frame, receive, send};
 pub(crate) use mutated::AtTheEnd;

@@ -4,7 +4,7 @@ use super::{Ends, Ring};
 use crate::backend::RingBase;
 use crate::memory::GuestMemory;
 use crate::virtqueue::packed::tests::Packed;
-use crate::virtqueue::split::tests::{DATA, Driver, GUEST, INDIRECT, Setup};
+use crate::virtqueue::split::tests::{DATA, Driver, GUEST, INDIRECT, NEXT, Setup};
 use crate::virtqueue::{KickMode, RingFeatures, RingStart, RxQueue, TxQueue};
 use std::sync::Arc;
 
@@ -36,6 +36,12 @@ pub(super) trait Peer: Sized {
 
     /// Offers a receive buffer.
     fn offer(&mut self);
+
+    /// Asks something, with a byte behind it for the answer. Not to be mixed with the others.
+    fn command(&mut self, asked: &[u8]);
+
+    /// The answers that were given since the last time.
+    fn answers(&mut self) -> Vec<u8>;
 
     /// What was given back since the last time: packets in receive buffers; of others nothing.
     fn given_back(&mut self) -> Vec<Vec<u8>>;
@@ -75,6 +81,18 @@ pub(super) fn buffer(slot: u16) -> u64 {
 /// Where the table of a slot is.
 fn table(slot: u16) -> u64 {
     GUEST + DATA + 0x8_0000 + 0x1000 * u64::from(slot)
+}
+
+/// Writes what is asked to the buffer of a slot, and returns it and the place for its answer.
+fn put_command(driver: &Driver, slot: u16, asked: &[u8]) -> [(u64, u32, u16); 2] {
+    driver.put(buffer(slot), asked);
+    driver.put(answer(slot), &[0xee]);
+    [(buffer(slot), asked.len().try_into().unwrap(), 0), (answer(slot), 1, WRITE)]
+}
+
+/// Where the answer to the command of a slot is.
+fn answer(slot: u16) -> u64 {
+    buffer(slot) + 19_999
 }
 
 /// Writes a packet behind an empty header to the buffer of a slot, and returns where its pieces are.
@@ -128,6 +146,19 @@ impl Peer for Driver {
         self.offer(head);
     }
 
+    fn command(&mut self, asked: &[u8]) {
+        let head = 2 * self.published % SIZE;
+        let [ask, answer] = put_command(self, head, asked);
+        self.describe(head, ask.0, ask.1, NEXT, head + 1);
+        self.describe(head + 1, answer.0, answer.1, WRITE, 0);
+        self.offer(head);
+    }
+
+    fn answers(&mut self) -> Vec<u8> {
+        let slots = self.slots_back().into_iter();
+        slots.map(|slot| self.get(answer(slot), 1)[0]).collect()
+    }
+
     fn given_back(&mut self) -> Vec<Vec<u8>> {
         let used = self.used().into_iter();
         used.map(|(head, len)| contents(self, u16::try_from(head).unwrap(), len)).collect()
@@ -179,6 +210,17 @@ impl Peer for Packed {
     fn offer(&mut self) {
         let id = self.next.0;
         self.offer(id, &[(buffer(id), BUFFER, WRITE)]);
+    }
+
+    fn command(&mut self, asked: &[u8]) {
+        let id = self.next.0;
+        let chain = put_command(&self.memory, id, asked);
+        self.offer(id, &chain);
+    }
+
+    fn answers(&mut self) -> Vec<u8> {
+        let slots = self.slots_back().into_iter();
+        slots.map(|slot| self.memory.get(answer(slot), 1)[0]).collect()
     }
 
     fn given_back(&mut self) -> Vec<Vec<u8>> {
