@@ -155,6 +155,18 @@ impl PackedWalk<'_> {
         u64::from_le(self.entry()[0].load(Ordering::Relaxed))
     }
 
+    /// As [`PackedView::store_address`], of the descriptor here.
+    #[inline(always)]
+    pub fn store_address(&self, address: u64) {
+        self.entry()[0].store(address.to_le(), Ordering::Relaxed);
+    }
+
+    /// As [`PackedView::store_state`], of the descriptor here.
+    #[inline(always)]
+    pub fn store_state(&self, state: u64) {
+        self.entry()[1].store(state.to_le(), Ordering::Release);
+    }
+
     /// Goes on to the next descriptor. Returns whether that is the first of the ring.
     #[inline(always)]
     pub fn step(&mut self) -> bool {

@@ -13,6 +13,7 @@
 mod chain;
 mod position;
 mod ring;
+mod steps;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -20,3 +21,4 @@ pub(super) mod tests;
 pub(crate) use position::{Position, State};
 pub(super) use ring::Ring;
 pub(crate) use ring::{is_used, table};
+pub(crate) use steps::Steps;

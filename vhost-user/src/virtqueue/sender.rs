@@ -131,17 +131,19 @@ impl<L: Layout> Sender<L> {
     #[inline]
     fn publish_plain(&mut self, committed: &Committed<'_>) -> Called {
         let Self { ring, buffers, offloads, stats, .. } = self;
+        if *offloads {
+            for at in 0..committed.slots {
+                committed.batch.write_front(at, &net::encode(&committed.batch.offload(at), 1));
+            }
+        } else {
+            committed.batch.write_fronts(committed.slots, &PLAIN);
+        }
         let mut bytes = 0;
-        let filled = buffers.iter().enumerate().zip(committed.shapes());
-        let called = ring.give_back(filled.map(|((at, buffer), shape)| {
-            let header = match *offloads {
-                true => net::encode(&committed.batch.offload(at), 1),
-                false => PLAIN,
-            };
-            committed.batch.write_front(at, &header);
-            bytes += u64::from(shape.len());
-            (buffer.chain, shape.len() + HEADER)
-        }));
+        let called =
+            ring.give_back(buffers.iter().zip(committed.shapes()).map(|(buffer, shape)| {
+                bytes += u64::from(shape.len());
+                (buffer.chain, shape.len() + HEADER)
+            }));
         stats.bytes += bytes;
         called
     }

@@ -13,19 +13,41 @@ impl RxBatch {
     /// in its region, holds nothing behind the header, or goes on in another. What comes from there
     /// on is for [`append`](Self::append).
     #[inline(always)]
-    pub fn fill_behind(&mut self, front: u32, mut pieces: impl Iterator<Item = Piece>) -> usize {
-        let Self { regions, entries, .. } = self;
+    pub fn fill_behind(&mut self, front: u32, pieces: impl Iterator<Item = Piece>) -> usize {
         // First, in case that `pieces` panics: less may be in front of the entries that it made.
-        self.headed = Headed::default();
+        self.clear();
+        self.fill_from(0, front, pieces)
+    }
+
+    /// Goes on so behind what [`fill_behind`](Self::fill_behind) has just filled, and returns how many
+    /// packets there are in all.
+    #[inline(always)]
+    pub fn append_behind(&mut self, front: u32, pieces: impl Iterator<Item = Piece>) -> usize {
+        let Headed { entries, front: before } = self.headed;
+        if self.exchanged || entries != self.used || before != front {
+            return self.packets;
+        }
+        self.fill_from(entries, front, pieces)
+    }
+
+    /// All entries before `first` are headed by `front` bytes.
+    #[inline(always)]
+    fn fill_from(
+        &mut self,
+        first: usize,
+        front: u32,
+        mut pieces: impl Iterator<Item = Piece>,
+    ) -> usize {
+        let Self { regions, entries, .. } = self;
         let mut ranges = regions.ranges();
-        let mut used = 0;
-        for entry in entries.iter_mut() {
+        let mut used = first;
+        for entry in entries.get_mut(first..).unwrap_or_default() {
             let Some(piece) = pieces.next() else { break };
             let Some(checked) = RxEntry::behind(front, &piece, &mut ranges) else { break };
             *entry = checked;
             used += 1;
         }
-        (self.used, self.packets, self.exchanged) = (used, used, false);
+        (self.used, self.packets) = (used, used);
         self.headed = Headed { entries: used, front };
         used
     }
@@ -100,6 +122,29 @@ impl RxBatch {
             let Some(offload) = decode(&header, entry.len()) else { break };
             if let Some(slot) = offloads.next() {
                 *slot = offload;
+            }
+            good += 1;
+        }
+        (self.used, self.packets, self.headed.entries) = (good, good, good);
+        good
+    }
+
+    /// Reads the last `N` bytes of the header in front of each packet, once, and keeps the packets before
+    /// the first whose bytes `is_plain` denies; as [`sift_headers`](Self::sift_headers), where nothing else is
+    /// to be learnt of headers.
+    #[inline(always)]
+    pub fn keep_while<const N: usize>(&mut self, is_plain: impl Fn([u8; N]) -> bool) -> usize {
+        let Headed { entries, front } = self.headed;
+        if self.exchanged || (front as usize) < N {
+            return 0;
+        }
+        let mut good = 0;
+        for entry in &self.entries[..entries] {
+            let mut bytes = [0; N];
+            // SAFETY: as in `decode_headers`.
+            unsafe { copy::out(&mut bytes, entry.address.as_ptr().sub(N)) };
+            if !is_plain(bytes) {
+                break;
             }
             good += 1;
         }
@@ -190,6 +235,32 @@ mod tests {
             assert!(catch_unwind(filled).is_err());
             batch.decode_headers(|_: &[u8; 4], _| panic!("a header in front of the memory"));
         }
+    }
+
+    #[test]
+    fn packets_before_the_first_whose_header_ends_otherwise_stay() {
+        for stop in [0, 2, 4] {
+            let mut batch = batch(false);
+            let good = batch.keep_while(|bytes: [u8; 4]| u32::from_le_bytes(bytes) < stop);
+            assert_eq!((good, batch.packets(), batch.entries()), (stop as usize, good, good));
+        }
+        // The end of it only: numbers are below 2^16.
+        assert_eq!(batch(false).keep_while(|bytes: [u8; 2]| bytes == [0; 2]), 4);
+        assert_eq!(batch(false).keep_while(|_: [u8; 5]| true), 0, "there is not as much");
+    }
+
+    #[test]
+    fn run_behind_another_goes_on_with_it_and_stops_as_that_does() {
+        let run = |at: std::ops::Range<u64>| {
+            at.map(|at| Piece::alone(64 * at, Shape::new(0, if at == 6 { 4 } else { 12 }, false)))
+        };
+        let mut batch = batch(true);
+        assert_eq!(batch.append_behind(4, run(4..6)), 6);
+        assert_eq!(batch.append_behind(3, run(7..8)), 6, "another header");
+        assert_eq!(batch.append_behind(4, run(6..8)), 6, "the first of them has a header only");
+        assert_eq!((batch.packets(), batch.entries()), (6, 6));
+        assert_eq!(batch.append_behind(4, run(7..20)), 8, "there is room for eight");
+        assert_eq!(batch.sift_headers(|_: &[u8; 4], _| Some(Offload::default())), 8);
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl Buffers {
         Piece::alone(self.offset(id), Shape::new(self.region, self.capacity, false))
     }
 
+    /// The first `len` bytes of a buffer.
+    #[inline(always)]
+    pub(super) fn filled(&self, id: u16, len: u32) -> Piece {
+        Piece::alone(self.offset(id), Shape::new(self.region, len, false))
+    }
+
     /// A buffer for the device to write.
     #[inline(always)]
     pub(super) fn empty(&self, id: u16) -> Buffer {

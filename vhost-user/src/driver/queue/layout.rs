@@ -40,15 +40,17 @@ pub(super) trait Layout: Debug + Send + 'static {
         take: impl FnMut(Passed) -> Result<Taken, QueueError>,
     ) -> Result<(), QueueError>;
 
-    /// How many used elements more are known to be there.
-    fn known(&self) -> u16;
-
     /// Makes buffers available, all at once, and kicks the device if it wants that.
     fn offer(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called;
 
     /// As [`offer`](Self::offer), for buffers that are each a chain of its own and were offered
     /// before, just the same.
     fn offer_again(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called;
+
+    /// As [`offer_again`](Self::offer_again), for the next `count` of a ring that is kept in order and
+    /// of whose chains none ever had several buffers: each is where it was a turn before. `first` is
+    /// the first of them, and they differ in nothing but their place.
+    fn offer_in_turn(&mut self, count: u16, first: Buffer) -> Called;
 
     /// Hints that `count` buffers more will be offered soon.
     fn fetch_ahead(&self, count: u16);

@@ -17,7 +17,7 @@ use super::layout::{Buffer, Ground, Layout, Passed, Taken, Used};
 use super::memory::Parts;
 use super::{CallMode, QueueOptions};
 use crate::virtqueue::Called;
-use crate::virtqueue::packed::{Position, State};
+use crate::virtqueue::packed::{Position, State, Steps};
 use ringport::error::QueueError;
 use ringport::ring_view::RingView;
 use ringport::shm::{OutOfRange, PackedTable, SharedU16};
@@ -100,16 +100,16 @@ impl Layout for Ring {
         wanted: u16,
         mut take: impl FnMut(Used) -> Result<Taken, QueueError>,
     ) -> Result<(), QueueError> {
-        let (table, mut at) = (self.table.view(), self.used);
         let (mut chains, mut outcome) = (0, Ok(()));
+        let mut at = Steps::from(self.table.view(), self.used);
         while chains < wanted {
-            let state = State(table.load_state(at.slot()));
-            if !at.is_used(state) {
+            let state = State(at.here.load_state());
+            if !at.turn().is_used(state) {
                 break;
             }
             match take(Used { id: state.id().into(), len: state.len(), chains_max: u16::MAX }) {
                 Ok(taken) => {
-                    at = at.ahead(taken.entries);
+                    at.go_on(taken.entries);
                     chains = chains.saturating_add(taken.chains);
                 }
                 Err(error) => {
@@ -118,7 +118,7 @@ impl Layout for Ring {
                 }
             }
         }
-        self.used = at;
+        self.used = at.position();
         outcome
     }
 
@@ -132,28 +132,23 @@ impl Layout for Ring {
         self.take_used(wanted, |used| take(Passed::Through(used)))
     }
 
-    #[inline(always)]
-    fn known(&self) -> u16 {
-        0
-    }
-
     /// The first descriptor is written last.
     #[inline(always)]
     fn offer(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called {
         let (table, before) = (self.table.view(), self.offered);
-        let (mut at, mut first_state) = (before, None);
+        let (mut at, mut first_state) = (Steps::from(table, before), None);
         for Buffer { head, address, len, flags, .. } in buffers {
-            let state = at.available(head, len, flags);
-            table.store_address(at.slot(), address);
+            let state = at.turn().available(head, len, flags);
+            at.here.store_address(address);
             match first_state {
                 None => first_state = Some(state),
-                Some(_) => table.store_state(at.slot(), state),
+                Some(_) => at.here.store_state(state),
             }
-            at = at.ahead(1);
+            at.go_on(1);
         }
         let Some(state) = first_state else { return Called::Never };
         table.store_state(before.slot(), state);
-        self.offered = at;
+        self.offered = at.position();
         self.ground.kick(|| self.wants_kick(before))
     }
 
@@ -161,6 +156,25 @@ impl Layout for Ring {
     fn offer_again(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called {
         // The device writes over what is offered.
         self.offer(buffers)
+    }
+
+    /// The device writes over what is said of a buffer, but for where it is.
+    #[inline(always)]
+    fn offer_in_turn(&mut self, count: u16, first: Buffer) -> Called {
+        let (before, Buffer { head, len, flags, .. }) = (self.offered, first);
+        let mut at = Steps::from(self.table.view(), before);
+        for id in (head..).take(count.into()).skip(1) {
+            at.go_on(1);
+            // Buffer number `n` is in place `n` for ever.
+            let id = if id < self.offered.size() { id } else { id - self.offered.size() };
+            at.here.store_state(at.turn().available(id, len, flags));
+        }
+        if count > 0 {
+            let first = before.available(head, len, flags);
+            self.table.view().store_state(before.slot(), first);
+        }
+        self.offered = before.ahead(count);
+        self.ground.kick(|| self.wants_kick(before))
     }
 
     #[inline(always)]

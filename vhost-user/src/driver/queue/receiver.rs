@@ -1,6 +1,6 @@
 //! What receives, on a ring of either layout.
 
-use super::backlog::{Backlog, Filled};
+use super::backlog::{AnyOrder, Backlog, Filled, InOrder};
 use super::buffers::Buffers;
 use super::layout::Layout;
 use super::memory::Parts;
@@ -14,16 +14,14 @@ use ringport::offload::Offload;
 use ringport::ring_view::RingView;
 use ringport::shm::Regions;
 use ringport::stats::RxStats;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// How many buffers ahead of its turn payload is fetched.
-const FETCH_AHEAD: usize = 64;
-
 #[derive(Debug)]
-pub(super) struct Receiver<L> {
+pub(super) struct Receiver<L, B> {
     ring: L,
     buffers: Buffers,
-    backlog: Backlog,
+    backlog: B,
     /// Most buffers of a packet.
     chain_max: u16,
     features: RingFeatures,
@@ -41,6 +39,17 @@ pub(super) fn receiver<L: Layout>(
     parts: &Parts,
     features: &RingFeatures,
 ) -> (RxBatch, Box<dyn RxSide>) {
+    match features.in_order {
+        true => receiver_of::<L, InOrder>(ring, parts, features),
+        false => receiver_of::<L, AnyOrder>(ring, parts, features),
+    }
+}
+
+fn receiver_of<L: Layout, B: Backlog>(
+    ring: L,
+    parts: &Parts,
+    features: &RingFeatures,
+) -> (RxBatch, Box<dyn RxSide>) {
     let size = parts.place.size;
     let chain_max = if features.mergeable { size.min(CHAIN_MAX) } else { 1 };
     let (regions, buffers) = (Arc::clone(&parts.regions), Buffers::new(parts));
@@ -50,7 +59,7 @@ pub(super) fn receiver<L: Layout>(
     let mut side = Receiver {
         ring,
         buffers,
-        backlog: Backlog::new(size, parts.buffers.capacity, features.in_order),
+        backlog: B::new(size, parts.buffers.capacity),
         chain_max,
         features: *features,
         pieces: Vec::with_capacity(chain_max.into()),
@@ -63,7 +72,7 @@ pub(super) fn receiver<L: Layout>(
     (if features.rx_offloads { batch.with_offloads() } else { batch }, Box::new(side))
 }
 
-impl<L: Layout> RxSide for Receiver<L> {
+impl<L: Layout, B: Backlog> RxSide for Receiver<L, B> {
     fn fill(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
         self.ring.ground().enter()?;
         let Err(error) = self.take(batch, max.min(BURST_MAX)) else { return Ok(()) };
@@ -87,7 +96,7 @@ impl<L: Layout> RxSide for Receiver<L> {
     }
 }
 
-impl<L: Layout> Receiver<L> {
+impl<L: Layout, B: Backlog> Receiver<L, B> {
     /// Fills `batch` with the packets that are there, at most `max`.
     #[inline(always)]
     fn take(&mut self, batch: &mut RxBatch, max: usize) -> Result<(), QueueError> {
@@ -98,16 +107,19 @@ impl<L: Layout> Receiver<L> {
             self.stats.empty_bursts += 1;
             return self.broken.map_or(Ok(()), Err);
         }
-        let mut plain = batch.fill_behind(HEADER, self.plain().take(count));
+        let mut plain = batch.fill_behind(HEADER, self.backlog.run(&self.buffers, 0..count));
+        if plain < count {
+            plain = self.fill_rest(batch, plain..count);
+        }
         let RingFeatures { mergeable, rx_offloads, .. } = self.features;
-        if mergeable || rx_offloads {
+        if rx_offloads {
             let stats = &mut self.stats;
             plain = batch.sift_headers(|header, len| {
                 let whole = !mergeable || net::buffers(header) == 1;
-                let offload =
-                    || if rx_offloads { decode(header, len, stats) } else { Offload::default() };
-                whole.then(offload)
+                whole.then(|| decode(header, len, stats))
             });
+        } else if mergeable {
+            plain = batch.keep_while(|count| u16::from_le_bytes(count) == 1);
         }
         if plain < count {
             self.take_odd(batch, max)?;
@@ -126,13 +138,8 @@ impl<L: Layout> Receiver<L> {
         if self.broken.is_some() {
             return;
         }
-        let Self { ring, backlog, .. } = self;
         let missing = u16::try_from(missing).unwrap_or(u16::MAX);
-        let read = match self.features.in_order {
-            true => ring.take_used(missing, |used| backlog.take_through(used)),
-            false => ring.take_used(missing, |used| backlog.take(used)),
-        };
-        self.broken = read.err();
+        self.broken = self.backlog.read(&mut self.ring, missing).err();
     }
 
     /// As [`read`](Self::read), where that is rare.
@@ -141,22 +148,10 @@ impl<L: Layout> Receiver<L> {
         self.read(wanted);
     }
 
-    /// The buffers of the backlog, as if each were a packet.
-    #[inline(always)]
-    fn plain(&self) -> impl Iterator<Item = Piece> {
-        let (buffers, filled) = (&self.buffers, self.backlog.filled());
-        let (size, known) = (self.backlog.size(), filled.len() + usize::from(self.ring.known()));
-        filled.iter().enumerate().map(move |(at, &Filled { id, len })| {
-            let offset = buffers.offset(id);
-            // Where it is if the device keeps the order. Never one that the device may have.
-            let later = usize::from(id) + FETCH_AHEAD;
-            let later = if later < size { later } else { later - size };
-            let ahead = match at + FETCH_AHEAD < known && FETCH_AHEAD < size {
-                true => buffers.offset(u16::try_from(later).unwrap_or(id)),
-                false => offset,
-            };
-            Piece { offset, shape: Shape::new(buffers.region, len, false), ahead }
-        })
+    /// Goes on with another run, if there is one, and returns how many plain packets there are then.
+    #[inline(never)]
+    fn fill_rest(&self, batch: &mut RxBatch, rest: Range<usize>) -> usize {
+        batch.append_behind(HEADER, self.backlog.run(&self.buffers, rest))
     }
 
     /// Goes on behind the plain packets with those in several buffers, and with what is wrong.
@@ -183,7 +178,7 @@ impl<L: Layout> Receiver<L> {
     /// a buffer of the backlog.
     fn take_packet(&mut self, batch: &mut RxBatch) -> Result<bool, QueueError> {
         let first = batch.entries();
-        let Some(&Filled { id, len }) = self.backlog.filled().get(first) else { return Ok(false) };
+        let Some(Filled { id, len }) = self.backlog.get(first) else { return Ok(false) };
         if len <= HEADER {
             return Err(QueueError::TooShort { len, header: HEADER });
         }
@@ -195,15 +190,16 @@ impl<L: Layout> Receiver<L> {
             return Err(QueueError::ChainTooLong { limit: self.chain_max });
         }
         self.read_more(first + usize::from(count));
-        let there = self.backlog.filled().get(first..).unwrap_or_default();
-        let Some(filled) = there.get(..count.into()).filter(|filled| !filled.is_empty()) else {
+        let there = self.backlog.len() - first;
+        if count == 0 || there < usize::from(count) {
             // A device gives all of a packet's buffers back at once.
-            let found = u16::try_from(there.len()).unwrap_or(u16::MAX);
+            let found = u16::try_from(there).unwrap_or(u16::MAX);
             return Err(QueueError::MissingBuffers { wanted: count, found });
-        };
+        }
         self.pieces.clear();
         let mut skipped = HEADER;
-        for filled in filled {
+        let buffers = (first..).map_while(|at| self.backlog.get(at));
+        for filled in buffers.take(count.into()) {
             let shape = Shape::new(self.buffers.region, filled.len - skipped, false);
             let offset = self.buffers.offset(filled.id) + u64::from(skipped);
             self.pieces.push(Piece::alone(offset, shape));
@@ -233,7 +229,7 @@ impl<L: Layout> Receiver<L> {
     }
 }
 
-impl<L: Layout> ReleaseRx for Receiver<L> {
+impl<L: Layout, B: Backlog> ReleaseRx for Receiver<L, B> {
     #[inline]
     fn release(&mut self, released: Released<'_>) {
         self.stats.packets += released.packets as u64;
@@ -242,18 +238,16 @@ impl<L: Layout> ReleaseRx for Receiver<L> {
             return self.release_exchanged(&released);
         }
         let Self { ring, buffers, backlog, .. } = self;
-        let filled = backlog.filled().iter().take(released.entries);
-        ring.offer_again(filled.map(|filled| buffers.empty(filled.id)));
-        backlog.release(released.entries);
+        backlog.give_back(ring, buffers, released.entries);
     }
 }
 
-impl<L: Layout> Receiver<L> {
+impl<L: Layout, B: Backlog> Receiver<L, B> {
     /// Gives the device the buffers that took the places of those that it had filled.
     #[inline(never)]
     fn release_exchanged(&mut self, released: &Released<'_>) {
         let Self { ring, buffers, backlog, .. } = self;
-        let filled = || backlog.filled().iter().take(released.entries);
+        let filled = || backlog.filled().take(released.entries);
         for (at, filled) in filled().enumerate() {
             buffers.exchange(filled.id, released.batch.offset(at));
         }

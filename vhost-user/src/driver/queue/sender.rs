@@ -130,12 +130,15 @@ impl<L: Layout, C: Chains> Sender<L, C> {
     #[inline(always)]
     fn send_plain(&mut self, committed: &Committed<'_>) -> Called {
         let Self { ring, buffers, chains, offloads, headers_stand, stats, .. } = self;
+        if *offloads {
+            for at in 0..committed.slots {
+                committed.batch.write_front(at, &header(committed.batch.offload(at)));
+            }
+        } else if !*headers_stand {
+            committed.batch.write_fronts(committed.slots, &PLAIN);
+        }
         let mut bytes = 0;
         let called = ring.offer(committed.shapes().enumerate().map(|(at, shape)| {
-            if !*headers_stand {
-                let header = if *offloads { header(committed.batch.offload(at)) } else { PLAIN };
-                committed.batch.write_front(at, &header);
-            }
             let id = chains.id(at);
             chains.lend(id);
             bytes += u64::from(shape.len());

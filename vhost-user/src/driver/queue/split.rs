@@ -191,11 +191,6 @@ impl Layout for Ring {
     }
 
     #[inline(always)]
-    fn known(&self) -> u16 {
-        self.cursor.cached()
-    }
-
-    #[inline(always)]
     fn offer(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called {
         let (descriptors, available) = (self.descriptors.view(), self.available.view());
         let (first, mut chains) = (self.offered, 0u16);
@@ -229,6 +224,12 @@ impl Layout for Ring {
             chains += 1;
         }
         self.publish(chains)
+    }
+
+    /// The available ring names them already.
+    #[inline(always)]
+    fn offer_in_turn(&mut self, count: u16, _first: Buffer) -> Called {
+        self.publish(count)
     }
 
     /// Descriptors mostly stay as they are.

@@ -15,6 +15,7 @@
 
 use super::chain::{self, Chain};
 use super::position::{OWNER, Position, State};
+use super::steps::Steps;
 use crate::backend::PackedIndex;
 use crate::memory::GuestMemory;
 use crate::virtqueue::area::Area;
@@ -274,16 +275,17 @@ impl Layout for Ring {
     #[inline(always)]
     fn give_back(&mut self, used: impl Iterator<Item = (Chain, u32)>) -> Called {
         let (table, first) = (self.table.view(), self.next);
-        let (mut at, mut first_state) = (first, None);
+        let (mut at, mut first_state) = (Steps::from(table, first), None);
         for (chain, len) in used {
-            let state = at.used(chain.id, len);
+            let state = at.turn().used(chain.id, len);
             match first_state {
                 None => first_state = Some(state),
-                Some(_) => table.store_state(at.slot(), state),
+                Some(_) => at.here.store_state(state),
             }
-            at = at.ahead(chain.entries);
+            at.go_on(chain.entries);
         }
         let Some(state) = first_state else { return Called::Never };
+        let at = at.position();
         if self.ground.notes.any() {
             self.publish_noted(at, state);
         } else {

@@ -160,13 +160,20 @@ impl TxBatch {
         // SAFETY: `reserve_behind` made this window, as `in_pieces` tells, and checked that `front`
         // bytes in front of the address, which is `N`, belong to the same buffer; where the address
         // was exchanged, `RxBatch::fitting` checked that they belong to the same region.
-        unsafe {
-            let front = slot.address.as_ptr().sub(N);
-            // Mostly the same as a turn before. Where its line is not the packet's, both sides' caches
-            // keep it then.
-            if !copy::holds(front, header) {
-                copy::put(front, header);
-            }
+        unsafe { slot.put_front(header) };
+    }
+
+    /// Writes the same header in front of each of `count` packets of one slot each, the first ones of the
+    /// window.
+    #[inline(always)]
+    pub fn write_fronts<const N: usize>(&self, count: usize, header: &[u8; N]) {
+        if self.fronts.in_pieces || N != self.fronts.front as usize {
+            (0..count).for_each(|at| self.write_front_in_pieces(at, header));
+            return;
+        }
+        for slot in self.slots.iter().take(count.min(self.free)) {
+            // SAFETY: as in `write_front`.
+            unsafe { slot.put_front(header) };
         }
     }
 
@@ -214,6 +221,24 @@ impl TxBatch {
         // `RxBatch::fitting` checked that they belong to the same region.
         let address = unsafe { slot.address.sub(front) };
         Some(Extent { address, len: slot.capacity() + front, last: true })
+    }
+}
+
+impl TxSlot {
+    /// Writes a header in front of the packet, unless it is there from the turn before: where its line is
+    /// not the packet's, both sides' caches keep it then.
+    ///
+    /// # Safety
+    /// The `N` bytes in front of the address belong to the same buffer, which is mapped.
+    #[inline(always)]
+    unsafe fn put_front<const N: usize>(&self, header: &[u8; N]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let front = self.address.as_ptr().sub(N);
+            if !copy::holds(front, header) {
+                copy::put(front, header);
+            }
+        }
     }
 }
 

@@ -308,7 +308,10 @@ fn device_that_changes_what_we_wrote_misleads_itself_only() {
             false => assert_eq!(rx.rx_burst(8).unwrap().len(), 3),
         }
         let offered = (0..3).map(|at| device.word(device.driver + 4 + 2 * at));
-        assert!(offered.eq(chains[..3].iter().map(|chain| chain.id)), "written anew");
+        // In order they stand there from the turn before, and are not looked at.
+        let anew =
+            if setup.features.in_order { [0xffff; 3] } else { [0, 1, 2].map(|at| chains[at].id) };
+        assert!(offered.eq(anew), "written anew");
 
         let (mut tx, mut device, _link) = tx_by_hand(&setup);
         for turn in 0..20 {
