@@ -13,8 +13,16 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
+//! | [`discovery`] | which devices of the kernel there are, and of which PCI functions |
+//! | [`pci`] | addresses of PCI functions |
+//! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod discovery;
+pub mod pci;
+pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
+pub use pci::PciAddress;
+pub use vhost_vdpa::VhostVdpa;

@@ -1,5 +1,6 @@
 //! What can go wrong with a device.
 
+use ringport::error::CallError;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -92,12 +93,26 @@ pub enum DeviceError {
         /// What raises that.
         setting: &'static str,
     },
+    /// A ring cannot be as it is to be.
+    #[error("ring {ring} {why}")]
+    BadRing {
+        /// Its number.
+        ring: u16,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The device says something that cannot be.
     #[error("the device says what cannot be: {0}")]
     Absurd(String),
     /// The device cannot do that.
     #[error("the device cannot {0}")]
     Unable(&'static str),
+}
+
+impl From<CallError> for DeviceError {
+    fn from(CallError { operation, source }: CallError) -> Self {
+        Self::Call { call: operation, source }
+    }
 }
 
 fn show(reach: &[RangeInclusive<u64>]) -> String {
