@@ -100,6 +100,15 @@ impl VhostVdpa {
         self.file.as_ref().ok_or(DeviceError::Gone)
     }
 
+    /// The device, if that ring runs: others would keep what they are given.
+    fn running(&self, ring: u16) -> Result<&VhostVdpaFile, DeviceError> {
+        let file = self.file()?;
+        let runs = |running: &Running| running.rings.iter().any(|&(index, _)| index == ring);
+        let runs = self.running.as_ref().is_some_and(runs);
+        runs.then_some(file)
+            .ok_or(DeviceError::Unable("be told of eventfds of a ring that is not running"))
+    }
+
     /// Has `work` done with the device in its time, or gives it up.
     fn work<T: Send + 'static>(
         &mut self,
@@ -192,11 +201,11 @@ impl VdpaDevice for VhostVdpa {
     }
 
     fn set_call(&mut self, ring: u16, call: &Arc<OwnedFd>) -> Result<(), DeviceError> {
-        Ok(self.file()?.set_call(ring, Some(call.as_fd()))?)
+        Ok(self.running(ring)?.set_call(ring, Some(call.as_fd()))?)
     }
 
     fn set_kick(&mut self, ring: u16, new: &Arc<OwnedFd>) -> Result<(), DeviceError> {
-        self.file()?.set_kick(ring, Some(new.as_fd()))?;
+        self.running(ring)?.set_kick(ring, Some(new.as_fd()))?;
         // What was kicked in between may have reached neither.
         kick(new)
     }

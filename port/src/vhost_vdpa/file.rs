@@ -60,7 +60,8 @@ impl VhostVdpaFile {
     /// kernel refuses: `EBUSY` when somebody has it, or maps a doorbell of it; 524 (`ENOTSUPP`) without an
     /// IOMMU that keeps caches coherent.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let devices = std::fs::read_to_string("/proc/devices")?;
+        let devices = std::fs::read_to_string("/proc/devices");
+        let devices = devices.map_err(|it| io::Error::other(format!("/proc/devices: {it}")))?;
         // Before it is opened: opening others may do something.
         require_vhost_vdpa(&path.metadata()?, &devices)?;
         let mut options = OpenOptions::new();
