@@ -12,6 +12,7 @@
 #   qemu/                  QEMU and its libraries, to be run by its own ld.so
 #   vmlinux, initramfs.gz  the machine: ./init says what it does
 #   lib/modules/VERSION    modules, not compressed
+#   bin/busybox            programs that the host may lack, such as ping
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -44,6 +45,7 @@ build() {
     build_modules
     pick_modules
     pack_boot_modules
+    install -D -t "$part/bin" "$part/apt/busybox/bin/busybox"
 }
 
 download_kernel() {
@@ -82,8 +84,8 @@ build_modules() {
     local source=$headers/usr/src/linux-headers-$version
     sed -i "s|^include /|include $headers/|" "$source/Makefile"
     cp "$here/Makefile" "$modules/"
-    # Type information would need another tool.
-    make -s -C "$source" M="$modules" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$modules/log" 2>&1 || {
+    # As if the user's environment said nothing. Type information would need another tool.
+    env -i PATH="$PATH" make -s -C "$source" M="$modules" CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$modules/log" 2>&1 || {
         tail -20 "$modules/log" >&2
         fail "the modules cannot be built"
     }

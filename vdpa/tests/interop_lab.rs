@@ -81,6 +81,36 @@ fn virtual_functions_appear_below_a_virtio_device_and_take_either_driver() {
 }
 
 #[test]
+fn two_devices_are_on_one_wire() {
+    in_vm("two_devices_are_on_one_wire", Tier::T2, |inside| {
+        inside.load(&["virtio_net"]);
+        frames_pass(inside, "0000:00:10.0", "0000:00:11.0");
+    });
+}
+
+#[test]
+fn virtual_function_is_on_one_wire_with_its_physical_one() {
+    in_vm("virtual_function_is_on_one_wire_with_its_physical_one", Tier::T3, |inside| {
+        let functions = inside.virtual_functions(1);
+        inside.bind(&functions[0], "virtio-pci");
+        frames_pass(inside, &inside.physical_function(), &functions[0]);
+    });
+}
+
+/// Both are to be interfaces. The second is put in a network namespace, for else nothing would go by the wire.
+fn frames_pass(inside: &Inside, near: &str, far: &str) {
+    let interface = |of| inside.wait_for("an interface", || inside.interfaces(of).pop());
+    let (near, far) = (interface(near), interface(far));
+    let said = inside.sh(&format!(
+        "ip netns add far; ip link set {far} netns far
+         ip -n far address add 10.0.0.2/24 dev {far}; ip -n far link set {far} up
+         ip address add 10.0.0.1/24 dev {near}; ip link set {near} up
+         busybox ping -c 3 -A -W 5 10.0.0.2"
+    ));
+    assert!(said.contains("3 packets received"), "{said}");
+}
+
+#[test]
 fn test_that_fails_in_a_machine_fails() {
     let test = "test_that_fails_in_a_machine_fails";
     let result = catch_unwind(|| in_vm(test, Tier::T1, |_| panic!("on purpose")));

@@ -41,10 +41,11 @@ impl Inside {
         }
     }
 
-    /// Runs a line of shell, and returns what it printed.
+    /// Runs a line of shell, and returns what it printed. The first command that fails is the last.
+    /// `busybox` has those that the host may lack, such as `busybox ping`.
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
-        let output = Command::new("/bin/sh").args(["-c", line]).output().unwrap();
+        let output = Command::new("/bin/sh").args(["-ec", line]).output().unwrap();
         let [out, err] =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert!(output.status.success(), "`{line}`: {}: {out}{err}", output.status);

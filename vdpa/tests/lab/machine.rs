@@ -15,8 +15,8 @@ const BOOT: Duration = Duration::from_secs(180);
 const TEST: Duration = Duration::from_secs(300);
 
 /// What the kernel is told: to say little, to leave out what takes an emulated CPU long, not to give up when
-/// its timer is late, and to use the IOMMU if there is one.
-const KERNEL: &str = "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off nokaslr \
+/// its timer is late, not to go on after a bug of its own, and to use the IOMMU if there is one.
+const KERNEL: &str = "console=ttyS0 quiet panic=-1 oops=panic no_timer_check mitigations=off nokaslr \
                       cryptomgr.notests intel_iommu=on";
 
 /// Variables that the test there is to have as here: these, and all that begin so.
@@ -85,7 +85,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A shell's script that runs the test as it was run here.
+    /// A shell's script that runs the test as it was run here, with some programs more.
     fn script(&self, test: &str) -> String {
         let shared = self.shared.path().display().to_string();
         let mut script = String::new();
@@ -103,6 +103,8 @@ impl<'a> Machine<'a> {
         let [program, directory] = [std::env::current_exe(), std::env::current_dir()]
             .map(|path| quoted(path.unwrap().to_str().unwrap()));
         let test = quoted(test);
+        let more = quoted(&format!(":/usr/sbin:/sbin:{}/bin", self.kit.display()));
+        writeln!(script, "PATH=$PATH{more}").unwrap();
         writeln!(
             script,
             "cd {directory} && exec {program} --exact {test} --nocapture --include-ignored"
