@@ -18,6 +18,7 @@ use ringport_vdpa::discovery::Discovery;
 use ringport_vdpa::{DeviceError, PciAddress, VdpaDevice, VhostVdpa};
 use ringport_vhost_user::backend::RingBase;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -75,13 +76,16 @@ fn frames_pass_before_and_after_stops_on_the_same_rings() {
             let mut device = open(&node);
             assert_eq!(device.capabilities().locks_memory, locks);
             let mut rig = Rig::new(64);
+            // Before the device listens, which is to hear of it all the same.
+            rig.send(&rig::frame(100));
             rig.start(&mut device);
+            assert_eq!(rig.receive(|_| true), rig::frame(100));
             let mut bases = BEGINNING;
             for round in 1..=3 {
                 // Further than the rings are long.
                 (0..100).for_each(|number| rig.bounce(number));
                 let stopped = device.stop();
-                let at = RingBase::Split { avail: round * 100 };
+                let at = RingBase::Split { avail: round * 100 + 1 };
                 assert_eq!(stopped, [Some(at), Some(at), None]);
                 assert_eq!(device.stop(), [None; 3], "it is stopped");
                 bases = [at; 2];
@@ -247,11 +251,16 @@ fn virtio_device_asks_the_machine_and_hears_its_answers_until_it_is_stopped() {
         assert_eq!((page.offset, page.len), (4096, 4096));
         assert!(device.doorbell(can.rings).is_none());
 
-        for _ in 0..3 {
+        for round in 0..3 {
             let mut rig = Rig::new(64);
             rig.start(&mut device);
             ask(&mut rig, &device, 20);
+            let [before, after] = [10 + round, 20 + round].map(|last| [10, 0, 0, last]);
+            be_asked_for(before);
+            rig.receive(|frame| arp::is_question(frame, before));
             assert_eq!(device.stop(), [None; 3]);
+            be_asked_for(after);
+            assert!(rig.is_silent(Duration::from_millis(500)), "it writes to its rings still");
             // It can only begin at the beginning, where these rings are no more.
             let on = [RingBase::Split { avail: 20 }; 2];
             let error = device.start(&rig.setup(on)).unwrap_err().to_string();
@@ -308,6 +317,12 @@ fn ask(rig: &mut Rig, device: &VhostVdpa, times: u32) {
         rig.send(&arp::question(mac, own, wanted));
         rig.receive(|frame| arp::is_answer(frame, mac, wanted));
     }
+}
+
+/// Has the machine ask all on the wire for an address that nobody has.
+fn be_asked_for(address: [u8; 4]) {
+    let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+    socket.send_to(b"?", (Ipv4Addr::from(address), 9)).unwrap();
 }
 
 /// Memory whose neighbouring pages are nowhere near each other.

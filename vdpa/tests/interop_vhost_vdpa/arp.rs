@@ -24,3 +24,11 @@ pub(crate) fn is_answer(frame: &[u8], mac: [u8; 6], wanted: [u8; 4]) -> bool {
         && frame[20..22] == [0, 2]
         && frame[28..32] == wanted
 }
+
+/// Whether a frame asks who has `wanted`.
+pub(crate) fn is_question(frame: &[u8], wanted: [u8; 4]) -> bool {
+    frame.len() >= 42
+        && frame[12..14] == [8, 6]
+        && frame[20..22] == [0, 1]
+        && frame[38..42] == wanted
+}

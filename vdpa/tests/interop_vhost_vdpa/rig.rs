@@ -123,12 +123,30 @@ impl Rig {
     /// Sends a frame to all, and expects it back from a device that returns those.
     #[track_caller]
     pub(crate) fn bounce(&mut self, number: u64) {
-        let mut frame = [0xff; 64];
-        frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
-        frame[14..22].copy_from_slice(&number.to_le_bytes());
+        let frame = frame(number);
         self.send(&frame);
         assert_eq!(self.receive(|_| true), frame, "frame {number}");
     }
+
+    /// Whether nothing is received for a while, looked for without a call.
+    pub(crate) fn is_silent(&mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            if !self.rx.rx_burst(1).unwrap().is_empty() {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
+    }
+}
+
+/// A frame to all, with a number.
+pub(crate) fn frame(number: u64) -> [u8; 64] {
+    let mut frame = [0xff; 64];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
+    frame[14..22].copy_from_slice(&number.to_le_bytes());
+    frame
 }
 
 /// Where rings begin.
