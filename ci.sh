@@ -9,6 +9,7 @@ usage: ./ci.sh STEP [ARGUMENT ...]
 
   setup      install what the other steps need (as root: Debian packages of real peers, hugepages)
   guest-kit  what tests with Linux guests need, from Debian's packages, in the user's cache (of setup)
+  vdpa-kit   what tests with vDPA devices need, likewise    (of setup; downloads 300 MB once)
   fmt        formatting
   lint       clippy, warnings are errors; cargo-deny; facts that must not be in the tree
   doc        documentation, warnings are errors
@@ -31,6 +32,7 @@ usage: ./ci.sh STEP [ARGUMENT ...]
 environment
   RINGPORT_REQUIRE_PEERS=1   a missing peer fails instead of being skipped
   RINGPORT_GUEST_KIT=DIR     where the guest kit is, or is to be made
+  RINGPORT_VDPA_KIT=DIR      where the vDPA kit is, or is to be made
   RINGPORT_VPP=DIR           a VPP to test with (DIR/bin/vpp, built by you)
   RINGPORT_LIBMEMIF=DIR      a libmemif to test with (DIR/bin/icmp_responder, built by you)
   RINGPORT_MULTUS=FILE       a Multus, RINGPORT_CNITOOL=FILE a cnitool, that call the CNI plugin
@@ -41,9 +43,10 @@ say() { printf '\n== %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
-# Debian packages of the real peers and of the tools that tests run.
+# Debian packages of the real peers and of the tools that tests run; the last few are for the vDPA kit.
 PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind
-    podman containerd runc tcpdump gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user g++ python3)
+    podman containerd runc tcpdump gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user g++ python3
+    iproute2 kmod libelf1 make xz-utils zstd)
 HUGEPAGES=512
 # What qemu-user does not do as a kernel does: rings of doorbells within the call (io_submit), signals that
 # tell where a fault was, files of /proc.
@@ -75,6 +78,7 @@ setup() {
         fi
         hugepages
         guest_kit || say "setup: no guest kit, tests with guests go without"
+        vdpa_kit || say "setup: no vDPA kit, tests with vDPA devices go without"
     else
         say "setup: not root, or no apt-get: peers are used if they are here, else skipped"
     fi
@@ -83,6 +87,8 @@ setup() {
 }
 
 guest_kit() { bench/guest/kit.sh; }
+
+vdpa_kit() { vdpa/kit/kit.sh; }
 
 hugepages() {
     local free
@@ -345,6 +351,7 @@ case $step in
 setup | fmt | lint | doc | static | unit | interop | aarch64 | loom | fuzz | coverage | sanitize | miri | soak | bench)
     "$step" "$@" ;;
 guest-kit) guest_kit ;;
+vdpa-kit) vdpa_kit ;;
 test) test_all ;;
 all) test_all && bench memif --quick ;;
 help | -h | --help) usage ;;

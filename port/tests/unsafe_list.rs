@@ -9,7 +9,7 @@ use std::path::Path;
 const LIST: &str = include_str!("../UNSAFE.md");
 
 /// Crates that are part of what users get, but for this one.
-const OTHERS: [&str; 4] = ["memif", "vhost-user", "cni", "examples"];
+const OTHERS: [&str; 5] = ["memif", "vhost-user", "vdpa", "cni", "examples"];
 
 /// File and blocks of each row.
 fn listed() -> BTreeMap<String, usize> {

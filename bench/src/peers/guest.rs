@@ -24,7 +24,8 @@ pub use nic::Nic;
 pub use running::{Answer, RunningGuest};
 
 use super::{CommandGuard, PeerError};
-use kit::Kit;
+use kit::Files;
+pub(super) use kit::KIT;
 use shell::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,10 +43,7 @@ const KERNEL: &str =
 /// Why no guest can be had here, if none can.
 #[must_use]
 pub fn missing() -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("not root".to_owned());
-    }
-    Kit::find().err()
+    KIT.find().err()
 }
 
 /// How a guest is to be started.
@@ -114,7 +112,7 @@ impl Guest {
     /// # Errors
     /// When there is no kit, or QEMU cannot be started.
     pub fn spawn(self) -> Result<RunningGuest, PeerError> {
-        let kit = Kit::find().map_err(unexpected)?;
+        let kit = Files::find().map_err(unexpected)?;
         let dir = tempfile::Builder::new().prefix("ringport-guest-").tempdir();
         let dir = dir.map_err(|error| PeerError::io("a directory for a guest", error))?;
         let mut command = Command::new(kit.qemu());
@@ -133,7 +131,7 @@ impl Guest {
         Ok(RunningGuest::new(process, shell, qmp, dir, self.megabytes))
     }
 
-    fn arguments(&self, kit: &Kit) -> Vec<OsString> {
+    fn arguments(&self, kit: &Files) -> Vec<OsString> {
         let (memory, vcpus) = (self.megabytes, self.vcpus);
         let mut text = format!(
             "-machine q35,memory-backend=memory -accel tcg,thread=multi -cpu max -smp {vcpus} -m {memory} \

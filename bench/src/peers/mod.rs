@@ -19,9 +19,11 @@
 //! | `RINGPORT_REQUIRE_PEERS=1` | a missing peer fails the test instead of skipping it |
 //! | `RINGPORT_SKIP_LOG=FILE` | each skipped test appends a line to FILE |
 //! | `RINGPORT_GUEST_KIT=DIR` | where what guests are made of is, instead of in the user's cache |
+//! | `RINGPORT_VDPA_KIT=DIR` | the same for machines with vDPA devices |
 
 mod command;
 pub mod guest;
+pub mod kit;
 mod lock;
 pub mod ovs;
 pub mod testpmd;
@@ -137,8 +139,17 @@ pub fn require_ovs(test: &str) -> Option<Peer> {
 /// As [`require_peer`].
 #[must_use]
 pub fn require_guest(test: &str) -> Option<Peer> {
-    let name = "guest kit";
-    require(test, name, guest::missing().map_or_else(|| Ok(PathBuf::from(name)), Err))
+    require_kit(test, &guest::KIT)
+}
+
+/// As [`require_peer`], for virtual machines: the program is the directory of the kit that they are
+/// started from.
+///
+/// # Panics
+/// As [`require_peer`].
+#[must_use]
+pub fn require_kit(test: &str, kit: &kit::Kit) -> Option<Peer> {
+    require(test, kit.step, kit.find())
 }
 
 fn require(test: &str, name: &str, found: Result<PathBuf, String>) -> Option<Peer> {

@@ -6,6 +6,7 @@ use super::inspect::MemoryFile;
 use super::{MemoryPolicy, RegionError};
 use crate::link::LinkState;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::unistd::{SysconfVar, sysconf};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -21,6 +22,8 @@ pub struct Mapping {
     len: usize,
     /// `len` in whole huge pages, where it consists of them: what munmap wants to be told.
     mapped_len: usize,
+    /// Bytes of a huge page, if it consists of them.
+    huge_page: Option<usize>,
     guard: Option<Registration>,
 }
 
@@ -71,6 +74,12 @@ impl Mapping {
         self.len
     }
 
+    /// Bytes of the pages that it is made of: huge ones, or the machine's.
+    #[must_use]
+    pub fn page_len(&self) -> usize {
+        self.huge_page.unwrap_or_else(page_len)
+    }
+
     /// Address of the first byte, page-aligned.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
@@ -93,7 +102,7 @@ impl Mapping {
         let base = unsafe { mmap(None, mapped_len, access, MapFlags::MAP_SHARED, fd, 0) }
             .map_err(RegionError::system("map the memory"))?;
         let mapped_len = mapped_len.get();
-        Ok(Self { base: base.cast(), len: len.get(), mapped_len, guard: None })
+        Ok(Self { base: base.cast(), len: len.get(), mapped_len, huge_page, guard: None })
     }
 
     /// Has the guard watch the range. The caller drops the registration before the mapping.
@@ -111,6 +120,13 @@ impl Drop for Mapping {
         let result = unsafe { munmap(self.base.cast(), self.mapped_len) };
         debug_assert!(result.is_ok(), "munmap: {result:?}");
     }
+}
+
+/// Bytes of an ordinary page of this machine.
+#[must_use]
+pub fn page_len() -> usize {
+    let said = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    said.and_then(|len| usize::try_from(len).ok()).unwrap_or(4096)
 }
 
 /// A length that a Rust allocation can have, as offsets within it must fit `isize`.

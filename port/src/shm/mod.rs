@@ -28,7 +28,7 @@ mod view;
 
 pub use bitmap::SharedBitmap;
 pub use error::RegionError;
-pub use mapping::Mapping;
+pub use mapping::{Mapping, page_len};
 pub use owned::{Backing, OwnedMemory};
 pub use packed::{PackedTable, PackedView, PackedWalk};
 pub use per_slot::{PerSlot, PerSlotView, PerSlotViewMut};

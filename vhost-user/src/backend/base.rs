@@ -45,7 +45,8 @@ impl RingBase {
     ///
     /// DPDK's driver leaves the upper half of a packed base zero, and means that nothing is in
     /// flight.
-    pub(crate) fn from_wire(packed: bool, word: u32, size: u16) -> Option<Self> {
+    #[must_use]
+    pub fn from_wire(packed: bool, word: u32, size: u16) -> Option<Self> {
         let [low, high] = [word & 0xFFFF, word >> 16].map(|half| u16::try_from(half).unwrap_or(0));
         if !packed {
             return (high == 0).then_some(Self::Split { avail: low });

@@ -1,0 +1,28 @@
+//! vDPA in userspace: each VF gets a vhost-user socket, and works directly on the rings of the guest
+//! or container that connects to it. Once the rings are handed over, no thread of ours touches a
+//! packet.
+//!
+//! ```text
+//! QEMU, DPDK's virtio_user      relay                      device            kernel or hardware
+//!   | vhost-user: memory, rings,  | feature bits cut down,   |
+//!   | eventfds                    | addresses translated     |
+//!   |---------------------------->|------------------------->| vhost_vdpa  -> /dev/vhost-vdpa-N
+//!   |                             |                          | vfio_virtio -> a VF under vfio-pci
+//! ```
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`device`] | what can be done with a vDPA device, whatever is behind it |
+//! | [`discovery`] | which devices of the kernel there are, and of which PCI functions |
+//! | [`pci`] | addresses of PCI functions |
+//! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
+#![forbid(unsafe_code)]
+
+pub mod device;
+pub mod discovery;
+pub mod pci;
+pub mod vhost_vdpa;
+
+pub use device::{Capabilities, DeviceError, VdpaDevice};
+pub use pci::PciAddress;
+pub use vhost_vdpa::VhostVdpa;
