@@ -13,8 +13,13 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
+//! | [`files`] | the files by which devices and sockets are handed on |
+//! | [`pci`] | PCI addresses |
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod files;
+pub mod pci;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
+pub use pci::PciAddress;
