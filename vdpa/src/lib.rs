@@ -14,11 +14,14 @@
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
 //! | [`files`] | the files by which devices and sockets are handed on |
+//! | [`lookup`] | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`pci`] | PCI addresses |
 #![forbid(unsafe_code)]
 
 pub mod device;
 pub mod files;
+#[cfg(feature = "grpc")]
+pub mod lookup;
 pub mod pci;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};

@@ -12,6 +12,8 @@ pub mod pci_list;
 pub mod socket_list;
 
 pub use changes::Changes;
+#[cfg(feature = "grpc")]
+pub(crate) use entry::check_path;
 pub use entry::{Entry, EntryError, check};
 pub use error::{ContentError, FileError, Place};
 
