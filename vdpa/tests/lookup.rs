@@ -10,10 +10,10 @@ use ringport_vdpa::lookup::{Change, Client, ClientError, Config, Limits, Log, Lo
 use ringport_vdpa::lookup::{Server, Table, Watch};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
-use support::{DEADLINE, entry};
+use std::time::{Duration, Instant};
+use support::{DEADLINE, entry, read_to_end};
 use tempfile::TempDir;
 
 /// A server in a directory of its own.
@@ -153,9 +153,14 @@ fn end_of_the_server_ends_watches_and_removes_the_socket() {
     let mut client = lab.client();
     let mut watch = client.watch().unwrap();
     assert_eq!(told(&mut watch).len(), 2);
+    // Says nothing, and leaves only with the server.
+    let mut silent = UnixStream::connect(&lab.socket).unwrap();
     assert!(lab.socket.exists());
+    let began = Instant::now();
     lab.server.stop();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(!lab.socket.exists());
+    read_to_end(&mut silent);
     let end = watch.next(Some(DEADLINE));
     assert!(matches!(end, Err(ClientError::Failed { .. })), "{end:?}");
 }

@@ -21,7 +21,7 @@ impl Changes {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let flags =
             AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(parent.unwrap_or(Path::new(".")), flags)?;
+        inotify.add_watch(parent.unwrap_or_else(|| Path::new(".")), flags)?;
         Ok(Self(inotify))
     }
 
