@@ -43,7 +43,8 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 # Debian packages of the real peers and of the tools that tests run.
 PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind
-    podman containerd runc tcpdump gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user g++ python3)
+    podman containerd runc tcpdump gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user g++ python3
+    python3-grpcio python3-protobuf protobuf-compiler)
 HUGEPAGES=512
 # What qemu-user does not do as a kernel does: rings of doorbells within the call (io_submit), signals that
 # tell where a fault was, files of /proc.
