@@ -14,22 +14,30 @@ use tempfile::TempDir;
 
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
+/// Debian's, whose packages have the library; and another one that the user may have.
+const PYTHONS: [&str; 2] = ["/usr/bin/python3", "python3"];
+
 /// A directory with the messages as Python modules, and a socket.
 struct Lab {
     dir: TempDir,
     socket: PathBuf,
+    python: &'static str,
     _peer: Peer,
+}
+
+fn has_grpc(python: &str) -> bool {
+    let import = Command::new(python).args(["-c", "import grpc, google.protobuf"]).output();
+    import.is_ok_and(|output| output.status.success())
 }
 
 impl Lab {
     /// `None`: something is not installed, and the test is skipped.
     fn new(test: &str) -> Option<Self> {
         let peer = require_peer(test, "protoc")?;
-        let import = Command::new("python3").args(["-c", "import grpc, google.protobuf"]).output();
-        if !import.is_ok_and(|output| output.status.success()) {
+        let Some(python) = PYTHONS.into_iter().find(|python| has_grpc(python)) else {
             skip(test, "python3-grpcio or python3-protobuf: not installed");
             return None;
-        }
+        };
         let dir = tempfile::tempdir().unwrap();
         let proto = Path::new(SOURCES).join("proto");
         let made = Command::new(&peer.program)
@@ -41,11 +49,11 @@ impl Lab {
             .status();
         assert!(made.unwrap().success());
         let socket = dir.path().join("vdpa.sock");
-        Some(Self { dir, socket, _peer: peer })
+        Some(Self { dir, socket, python, _peer: peer })
     }
 
     fn python(&self, script: &str, arguments: &[&str]) -> CommandGuard {
-        let mut command = Command::new("python3");
+        let mut command = Command::new(self.python);
         command.arg(Path::new(SOURCES).join("tests/interop_grpc").join(script));
         command.arg(&self.socket).arg(self.dir.path()).args(arguments);
         CommandGuard::spawn(script, &mut command).unwrap()

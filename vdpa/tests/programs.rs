@@ -276,7 +276,7 @@ fn client_without_a_server_says_so() {
     let output = lab.ask(&["82:00.2"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("error: no look-up answers at "), "{text}");
+    assert!(text.starts_with("error: no look-up can be asked at "), "{text}");
     assert!(text.contains("No such file"), "{text}");
 }
 

@@ -56,11 +56,8 @@ impl Client {
             .build()
             .map_err(CallError::io("start the client's runtime"))?;
         let connected = runtime.block_on(Transport::connect(path, connect_patience));
-        let transport = connected.map_err(|source| ClientError::NoServer {
-            path: path.to_owned(),
-            seconds: connect_patience.as_secs(),
-            source,
-        })?;
+        let transport =
+            connected.map_err(|source| ClientError::NoServer { path: path.to_owned(), source })?;
         let origin = Transport::origin();
         let lookup = VdpaDpdkClient::with_origin(transport.clone(), origin.clone())
             .max_decoding_message_size(ANSWER_MAX);

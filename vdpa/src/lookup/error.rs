@@ -25,16 +25,14 @@ pub enum LookupError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Nobody listens.
+    /// Nobody listens, nobody has come to listen in time, or who did has left at once.
     #[error(
-        "no look-up answers at {} within {seconds} s: is the server running, and may we write its socket?",
+        "no look-up can be asked at {}: is the server running, and may we write its socket?",
         path.display()
     )]
     NoServer {
         /// Where it was to be.
         path: PathBuf,
-        /// How long it was tried.
-        seconds: u64,
         /// What the system said in the end.
         source: io::Error,
     },

@@ -239,7 +239,10 @@ fn server_that_speaks_no_http2_is_an_error() {
         let path = dir.path().join(format!("{n}.sock"));
         odd_server(&path, serve);
         let refused = ask(&path);
-        assert!(matches!(refused, Err(ClientError::Failed { .. })), "{refused:?}");
+        // The last one may be gone before anything is asked.
+        let expected =
+            matches!(refused, Err(ClientError::Failed { .. } | ClientError::NoServer { .. }));
+        assert!(expected, "{refused:?}");
     }
 }
 
