@@ -14,7 +14,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
 Ends at SIGHUP, SIGINT, SIGTERM and SIGQUIT, and removes its socket. A socket that a killed server left is \
@@ -115,6 +116,9 @@ fn log(options: &Options) -> Log {
                 .with_max_level(level)
                 .log_internal_errors(false)
                 .with_writer(std::io::stderr)
+                .finish()
+                // Not what is below, frame by frame.
+                .with(Targets::new().with_target("ringport", level))
                 .init();
             Log::Tracing
         }

@@ -17,8 +17,10 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 
-/// Questions at a time.
-const STREAMS_MAX: u32 = 16;
+/// Questions at a time. As many answers may wait for a client that does not read, of half a MiB each at most.
+const STREAMS_MAX: u32 = 8;
+/// Bytes that a client may send ahead, of a question and of all: as many as HTTP/2 lets it at first.
+const WINDOW: u32 = 65_535;
 /// Bytes of the headers of a question.
 const HEADERS_MAX: u32 = 8 << 10;
 /// How often a watcher is asked whether it lives, and how long it has to answer.
@@ -47,6 +49,8 @@ pub(super) async fn serve(stream: UnixStream, rules: Rules, activity: Arc<Activi
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEADERS_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
