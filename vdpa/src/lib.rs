@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
 //! | [`files`] | the files by which devices and sockets are handed on |
-//! | [`lookup`] | which socket belongs to a VF, over gRPC (feature `grpc`) |
+//! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`pci`] | PCI addresses |
 #![forbid(unsafe_code)]
 
