@@ -46,7 +46,8 @@ is_root() { [ "$(id -u)" = 0 ]; }
 # Debian packages of the real peers and of the tools that tests run; the last few are for the vDPA kit.
 PACKAGES=(dpdk dpdk-dev librte-meta-net openvswitch-switch-dpdk containernetworking-plugins valgrind
     podman containerd runc tcpdump gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user g++ python3
-    iproute2 kmod libelf1 make xz-utils zstd)
+    iproute2 kmod libelf1 make xz-utils zstd
+    python3-grpcio python3-protobuf protobuf-compiler)
 HUGEPAGES=512
 # What qemu-user does not do as a kernel does: rings of doorbells within the call (io_submit), signals that
 # tell where a fault was, files of /proc.

@@ -13,16 +13,24 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
+//! | [`Relay`] | a vhost-user socket for one device |
 //! | [`discovery`] | which devices of the kernel there are, and of which PCI functions |
+//! | [`files`] | the files by which devices and sockets are handed on |
+//! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`pci`] | addresses of PCI functions |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
 
 pub mod device;
 pub mod discovery;
+pub mod files;
+#[cfg(feature = "grpc")]
+pub mod lookup;
 pub mod pci;
+pub mod relay;
 pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
 pub use pci::PciAddress;
+pub use relay::{Relay, RelayConfig};
 pub use vhost_vdpa::VhostVdpa;
