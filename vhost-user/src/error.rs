@@ -101,6 +101,9 @@ pub enum DeviceError {
     /// A driver has no memory for its rings, or no doorbells.
     #[error("memory of the driver")]
     Layout(#[from] LayoutError),
+    /// What is behind the conversation cannot do that, or is gone.
+    #[error(transparent)]
+    Behind(Box<dyn std::error::Error + Send + Sync>),
     /// The device's state was not moved.
     #[error("state of the device")]
     State(#[from] StateError),

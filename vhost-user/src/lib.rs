@@ -21,6 +21,7 @@
 //! | [`device`] | a device with sockets and timers: from a configuration to queues |
 //! | [`device::state`] | what a device knows of its driver, for the device that comes next |
 //! | [`driver`] | the other side of it, which has the memory: a driver, and its queues |
+//! | [`endpoint`] | sockets and timers of either, for who puts something of their own behind the conversation |
 //! | [`port_string`] | ports named by text |
 //! | [`backend`], [`frontend`] | both halves of the conversation, without input or output |
 //! | [`memory`] | the memory that a front-end shares: regions, and addresses in them |
@@ -46,7 +47,7 @@ compile_error!(
 pub mod backend;
 pub mod device;
 pub mod driver;
-mod endpoint;
+pub mod endpoint;
 pub mod error;
 mod fault;
 pub mod frontend;

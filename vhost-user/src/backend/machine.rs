@@ -97,12 +97,14 @@ impl BackendMachine {
     }
 
     /// Whole messages heard so far.
-    pub(crate) fn heard(&self) -> u64 {
+    #[must_use]
+    pub fn heard(&self) -> u64 {
         self.intake.heard()
     }
 
     /// The part of a message that has begun and is not whole.
-    pub(crate) fn unfinished(&self) -> Option<Part> {
+    #[must_use]
+    pub fn unfinished(&self) -> Option<Part> {
         self.intake.unfinished()
     }
 

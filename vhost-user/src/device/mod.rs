@@ -14,7 +14,6 @@
 //!
 //! Spec: vhost-user "Communication", "Starting and stopping rings".
 
-mod channel;
 mod commands;
 mod config;
 mod filter;

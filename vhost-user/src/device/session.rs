@@ -1,6 +1,5 @@
 //! One connection to a front-end: what it asks for, and how it is done.
 
-use super::channel::Channel;
 use super::filter::Filter;
 use super::log::Log;
 use super::memory::SharedMemory;
@@ -9,7 +8,7 @@ use super::rings::{Queues, Rings};
 use super::status::Status;
 use super::{DeviceConfig, DownReason, Event};
 use crate::backend::BackendMachine;
-use crate::endpoint::{self, Connection, Events, Step};
+use crate::endpoint::{self, Channel, Connection, Events, Step};
 use crate::error::DeviceError;
 use crate::virtqueue::{CommandQueue, RxQueue, TxQueue};
 use crate::wire::ProtocolFeatures;

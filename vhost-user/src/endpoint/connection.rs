@@ -12,10 +12,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+/// A socket, the machine that knows what is said on it, and what is still to be sent.
 #[derive(Debug)]
-pub(crate) struct Connection<M> {
-    pub(crate) machine: M,
-    pub(crate) credentials: PeerCredentials,
+pub struct Connection<M> {
+    /// The machine.
+    pub machine: M,
+    /// Who the peer was when it connected or listened.
+    pub credentials: PeerCredentials,
     socket: OwnedFd,
     unsent: Option<Unsent>,
 }
@@ -29,7 +32,7 @@ struct Unsent {
 
 /// What one read brought.
 #[derive(Debug)]
-pub(crate) enum Step<E> {
+pub enum Step<E> {
     /// Something to do, and to answer.
     Event(E),
     /// A request was refused, and the conversation goes on.
@@ -41,14 +44,21 @@ pub(crate) enum Step<E> {
 }
 
 impl<M: Machine> Connection<M> {
-    pub(crate) fn new(socket: OwnedFd, machine: M) -> Result<Self, CallError> {
+    /// A conversation that begins.
+    ///
+    /// # Errors
+    /// The system does not tell who the peer is.
+    pub fn new(socket: OwnedFd, machine: M) -> Result<Self, CallError> {
         let credentials = scm::peer_credentials(socket.as_fd())
             .map_err(CallError::io("read the peer's credentials"))?;
         Ok(Self { machine, credentials, socket, unsent: None })
     }
 
     /// Reads what the machine wants, and lets it have it.
-    pub(crate) fn step(&mut self) -> Result<Step<M::Event>, DownReason> {
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn step(&mut self) -> Result<Step<M::Event>, DownReason> {
         let wanted = self.machine.wanted();
         if wanted == 0 || self.unsent.is_some() {
             return if self.has_hung_up() { Err(DownReason::PeerClosed) } else { Ok(Step::Idle) };
@@ -83,7 +93,10 @@ impl<M: Machine> Connection<M> {
 
     /// Sends what waits, as far as the socket has room. A peer that is gone is noticed by the next
     /// read.
-    pub(crate) fn flush(&mut self) -> Result<(), DownReason> {
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub fn flush(&mut self) -> Result<(), DownReason> {
         while let Some(mut unsent) = self.next_unsent() {
             match unsent.send(self.socket.as_fd()) {
                 Ok(true) => {}
@@ -100,7 +113,8 @@ impl<M: Machine> Connection<M> {
         Ok(())
     }
 
-    pub(crate) fn interest(&self) -> Interest {
+    /// What to wait for.
+    pub fn interest(&self) -> Interest {
         if self.unsent.is_some() {
             Interest::Write
         } else if self.machine.wanted() > 0 {
@@ -111,7 +125,7 @@ impl<M: Machine> Connection<M> {
     }
 
     /// Whether the peer is gone for good: it is reported even while nothing is read.
-    pub(crate) fn has_hung_up(&self) -> bool {
+    pub fn has_hung_up(&self) -> bool {
         let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
         let ready = nix::poll::poll(&mut set, PollTimeout::ZERO);
         let seen = |set: &PollFd<'_>| set.revents().is_some_and(|seen| !seen.is_empty());

@@ -3,7 +3,7 @@
 use crate::device::Filter;
 use crate::error::{CommandError, DeviceError};
 use crate::virtqueue::{RxQueue, TxQueue};
-use crate::wire::ProtocolFeatures;
+use crate::wire::{ProtocolFeatures, feature};
 use ringport::error::QueueError;
 use ringport::scm::PeerCredentials;
 use std::fmt;
@@ -99,6 +99,25 @@ pub struct LinkParameters {
     pub buffer_size: Option<u32>,
 }
 
+impl LinkParameters {
+    /// With these features agreed on, rings of these sizes (what the driver sends on, and what it
+    /// receives from), and nothing known besides.
+    #[must_use]
+    pub fn new(features: u64, protocol_features: ProtocolFeatures, ring_sizes: [u16; 2]) -> Self {
+        Self {
+            features,
+            protocol_features,
+            packed: features & feature::RING_PACKED != 0,
+            ring_sizes,
+            mac: None,
+            mtu: None,
+            carrier: true,
+            queue_pairs_max: None,
+            buffer_size: None,
+        }
+    }
+}
+
 /// Why a link went down.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -140,6 +159,12 @@ impl<R, T> Event<R, T> {
 }
 
 impl<R, T> Link<R, T> {
+    /// A link whose packets nobody here sees.
+    #[must_use]
+    pub fn without_queues(peer: PeerCredentials, parameters: LinkParameters) -> Self {
+        Self { rx: Vec::new(), tx: Vec::new(), peer, parameters }
+    }
+
     fn map_queues<R2, T2>(self, rx: fn(R) -> R2, tx: fn(T) -> T2) -> Link<R2, T2> {
         let Self { rx: receivers, tx: senders, peer, parameters } = self;
         let (rx, tx) = (receivers.into_iter().map(rx), senders.into_iter().map(tx));

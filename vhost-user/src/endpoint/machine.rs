@@ -6,17 +6,25 @@ use crate::frontend::{self, FrontendMachine};
 use crate::stream::{Incoming, Outgoing};
 use std::time::Instant;
 
-/// Bytes in, bytes and events out.
-pub(crate) trait Machine {
+/// Bytes in, bytes and events out: what all machines have in common.
+pub trait Machine {
+    /// What there is to do.
     type Event;
 
+    /// How many bytes can be taken now.
     fn wanted(&self) -> usize;
+    /// Takes what one read delivered.
+    ///
+    /// # Errors
+    /// What is wrong with it; the conversation goes on unless the machine is closed.
     fn on_bytes(
         &mut self,
         incoming: Incoming<'_>,
         now: Instant,
     ) -> Result<Option<Self::Event>, ControlError>;
+    /// The next message to send.
     fn take_outgoing(&mut self) -> Option<Outgoing>;
+    /// Whether the conversation is over.
     fn is_closed(&self) -> bool;
 }
 

@@ -1,6 +1,11 @@
 //! One end of vhost-user connections, of a device or a driver: where connections come from, and the
 //! session of the one that there is.
+//!
+//! A [`Device`](crate::Device) is an [`Endpoint`] whose [`Session`] has queues behind it. Who has something
+//! else there, such as a relay to hardware, writes another session: it holds a [`Connection`] to a
+//! [`BackendMachine`](crate::backend::BackendMachine), and does what that says.
 
+mod channel;
 mod connection;
 mod event;
 mod machine;
@@ -9,8 +14,9 @@ mod source;
 pub use event::{DownReason, Event, Link, LinkParameters};
 pub use source::SocketRole;
 
-pub(crate) use connection::{Connection, Step};
-pub(crate) use machine::Machine;
+pub use channel::Channel;
+pub use connection::{Connection, Step};
+pub use machine::Machine;
 
 use crate::error::DeviceError;
 use ringport::error::QueueError;
@@ -23,32 +29,54 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// One connection to a peer: what is said, and what comes of it.
-pub(crate) trait Session: Sized + Debug {
+pub trait Session: Sized + Debug {
+    /// What conversations are begun with.
     type Config: Debug;
+    /// What packets come from; an uninhabited type where there are no queues.
     type Rx: Debug;
+    /// What packets leave by; an uninhabited type where there are no queues.
     type Tx: Debug;
 
     /// Begins a conversation.
+    ///
+    /// # Errors
+    /// The connection is refused.
     fn new(socket: OwnedFd, config: &Self::Config) -> Result<Self, DeviceError>;
 
     /// Reads, does what is asked and sends, as far as it goes without waiting.
+    ///
+    /// # Errors
+    /// The connection ends.
     fn on_socket(&mut self, events: &mut Events<Self>) -> Result<(), DownReason>;
 
     /// [`wake_fd`](Self::wake_fd) is readable.
+    ///
+    /// # Errors
+    /// The connection ends.
     fn on_wake(&mut self, events: &mut Events<Self>) -> Result<(), DownReason>;
 
     /// [`side_fd`](Self::side_fd) is readable.
+    ///
+    /// # Errors
+    /// The connection ends.
     fn on_side(&mut self, events: &mut Events<Self>) -> Result<(), DownReason>;
 
     /// A queue found the whole link broken.
     fn fault(&self) -> Option<QueueError>;
 
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// The connection ends.
     fn on_time(&mut self, now: Instant, events: &mut Events<Self>) -> Result<(), DownReason>;
+    /// When to call that at the latest.
     fn deadline(&self) -> Option<Instant>;
 
     /// What to wait for on the socket.
     fn interest(&self) -> Interest;
+    /// The socket of the conversation.
     fn socket(&self) -> BorrowedFd<'_>;
+    /// What the data side rings.
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// A set of what comes and goes while the session lasts.
     fn side_fd(&self) -> BorrowedFd<'_>;
@@ -65,13 +93,15 @@ pub(crate) trait Session: Sized + Debug {
     fn end(&mut self);
 }
 
-type EventOf<S> = Event<<S as Session>::Rx, <S as Session>::Tx>;
+/// What an endpoint reports.
+pub type EventOf<S> = Event<<S as Session>::Rx, <S as Session>::Tx>;
 
-pub(crate) type Events<S> = VecDeque<EventOf<S>>;
+/// What is to be reported, oldest first.
+pub type Events<S> = VecDeque<EventOf<S>>;
 
-/// One end.
+/// One end: it listens or connects, and has one session at a time.
 #[derive(Debug)]
-pub(crate) struct Endpoint<S: Session> {
+pub struct Endpoint<S: Session> {
     config: S::Config,
     reactor: Reactor,
     source: Source,
@@ -92,7 +122,10 @@ struct Attached<S> {
 
 impl<S: Session> Endpoint<S> {
     /// Listens or starts to connect. Does not wait for the peer.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// The address cannot be used, or the system refuses a call.
+    pub fn open(
         address: &SocketAddress,
         socket: SocketRole,
         config: S::Config,
@@ -108,7 +141,10 @@ impl<S: Session> Endpoint<S> {
     }
 
     /// Uses a connected socket. There is one link, and no other.
-    pub(crate) fn from_socket(socket: OwnedFd, config: S::Config) -> Result<Self, DeviceError> {
+    ///
+    /// # Errors
+    /// It is none, or the session refuses it.
+    pub fn from_socket(socket: OwnedFd, config: S::Config) -> Result<Self, DeviceError> {
         check_socket(socket.as_fd(), SocketKind::Stream)?;
         let mut endpoint = Self::new(Source::None, config)?;
         endpoint.attach(socket)?;
@@ -116,15 +152,17 @@ impl<S: Session> Endpoint<S> {
         Ok(endpoint)
     }
 
-    pub(crate) fn poll(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Result<Option<EventOf<S>>, DeviceError> {
+    /// Runs until something happened, or `timeout` has passed; `None` waits for ever. Returns `None` at
+    /// once when nothing can happen any more.
+    ///
+    /// # Errors
+    /// Waiting itself fails.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Option<EventOf<S>>, DeviceError> {
         Ok(reactor::poll(self, timeout)?)
     }
 
     /// Ends the connection, if there is one.
-    pub(crate) fn disconnect(&mut self) {
+    pub fn disconnect(&mut self) {
         self.end(DownReason::Closed);
         // Fails only if the timer does, and then the next poll says so.
         let _ = self.rearm();
@@ -132,7 +170,7 @@ impl<S: Session> Endpoint<S> {
 
     /// From now on no connection is made or taken. `farewell` is what the last session does; where
     /// there is none, or it fails, the connection ends at once.
-    pub(crate) fn leave(&mut self, farewell: impl FnOnce(&mut S) -> Result<(), DownReason>) {
+    pub fn leave(&mut self, farewell: impl FnOnce(&mut S) -> Result<(), DownReason>) {
         if let Some(listener) = self.source.listener() {
             self.reactor.remove(listener);
         }
@@ -147,12 +185,12 @@ impl<S: Session> Endpoint<S> {
     }
 
     /// What connections are made with from now on.
-    pub(crate) fn config(&self) -> &S::Config {
+    pub fn config(&self) -> &S::Config {
         &self.config
     }
 
     /// Has the session do something, if there is one.
-    pub(crate) fn ask<R>(
+    pub fn ask<R>(
         &mut self,
         what: impl FnOnce(&mut S, &mut Events<S>) -> Result<R, DownReason>,
     ) -> Option<R> {
@@ -173,7 +211,7 @@ impl<S: Session> Endpoint<S> {
     }
 
     /// Whether nothing can happen any more: no connection, and none to come.
-    pub(crate) fn is_finished(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.source.is_finished() && self.session.is_none() && self.events.is_empty()
     }
 

@@ -1,8 +1,7 @@
 //! The second socket, as far as this end has it: what the driver was told of the configuration.
 
-use super::DownReason;
+use super::{Connection, DownReason, Step};
 use crate::backend::ChannelMachine;
-use crate::endpoint::{Connection, Step};
 use crate::error::DeviceError;
 use ringport::reactor::{Interest, Reactor};
 use ringport::socket::{SocketKind, check_socket};
@@ -10,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Where the driver is told that its configuration changed, if the front-end gave such a place.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub struct Channel {
     open: Option<Open>,
     /// The status that the driver was told last, or that it was told to read.
     known: u16,
@@ -27,12 +26,15 @@ const READS_PER_TURN: usize = 4;
 
 impl Channel {
     /// None yet, for a driver that is to read `known`.
-    pub(super) fn new(known: u16) -> Self {
+    pub fn new(known: u16) -> Self {
         Self { open: None, known }
     }
 
     /// Uses a socket from now on, and the one before no more.
-    pub(super) fn replace(
+    ///
+    /// # Errors
+    /// It is no stream socket, or cannot be watched.
+    pub fn replace(
         &mut self,
         socket: OwnedFd,
         side: &Reactor,
@@ -47,17 +49,15 @@ impl Channel {
     }
 
     /// The driver has read the status.
-    pub(super) fn set_known(&mut self, status: u16) {
+    pub fn set_known(&mut self, status: u16) {
         self.known = status;
     }
 
     /// Has the driver read its configuration, if the status is another one than it knows.
-    pub(super) fn tell(
-        &mut self,
-        status: u16,
-        side: &Reactor,
-        token: u64,
-    ) -> Result<(), DownReason> {
+    ///
+    /// # Errors
+    /// The channel has ended.
+    pub fn tell(&mut self, status: u16, side: &Reactor, token: u64) -> Result<(), DownReason> {
         let Some(open) = self.open.as_mut().filter(|_| self.known != status) else {
             return Ok(());
         };
@@ -66,8 +66,21 @@ impl Channel {
         self.go_on(side, token)
     }
 
+    /// Has the driver read its configuration, whatever it knows of the status.
+    ///
+    /// # Errors
+    /// The channel has ended.
+    pub fn tell_changed(&mut self, side: &Reactor, token: u64) -> Result<(), DownReason> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.connection.machine.config_changed();
+        self.go_on(side, token)
+    }
+
     /// Reads and writes as far as that goes.
-    pub(super) fn go_on(&mut self, side: &Reactor, token: u64) -> Result<(), DownReason> {
+    ///
+    /// # Errors
+    /// The channel has ended.
+    pub fn go_on(&mut self, side: &Reactor, token: u64) -> Result<(), DownReason> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let done = open.run();
         match done {

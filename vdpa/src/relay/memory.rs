@@ -1,0 +1,198 @@
+//! The front-end's memory, mapped here, and with the device.
+
+use super::RelayError;
+use super::error::behind;
+use crate::device::{DeviceMemory, VdpaDevice};
+use ringport::error::CallError;
+use ringport::link::LinkState;
+use ringport::shm::{Mapping, MemoryPolicy};
+use ringport_vhost_user::DeviceError;
+use ringport_vhost_user::backend::RegionOffer;
+use ringport_vhost_user::memory::{GuestMemory, Region};
+use ringport_vhost_user::wire::MemoryRegion;
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// What the device can be told to map.
+const PAGE: u64 = 4096;
+
+/// The memory of one front-end. The device maps all of it, at its guest addresses.
+#[derive(Debug)]
+pub(super) struct Memory {
+    policy: MemoryPolicy,
+    link: Arc<LinkState>,
+    shared: Vec<Shared>,
+    guest: Arc<GuestMemory>,
+}
+
+/// One region.
+#[derive(Debug, Clone)]
+struct Shared {
+    region: Region,
+    /// Device and inode of its file: the same region of another file is another region.
+    file: (u64, u64),
+}
+
+impl Memory {
+    pub(super) fn new(policy: MemoryPolicy, link: Arc<LinkState>) -> Result<Self, DeviceError> {
+        Ok(Self { policy, link, shared: Vec::new(), guest: guest(&[])? })
+    }
+
+    /// The addresses in it.
+    pub(super) fn guest(&self) -> &GuestMemory {
+        &self.guest
+    }
+
+    /// These regions are all that there is from now on. While the device `runs`, none may change that it
+    /// has; what is new is mapped before what is old goes.
+    pub(super) fn replace(
+        &mut self,
+        offers: &[RegionOffer],
+        device: &mut dyn VdpaDevice,
+        runs: bool,
+    ) -> Result<(), DeviceError> {
+        let next = offers.iter().map(|offer| self.take(offer)).collect::<Result<Vec<_>, _>>()?;
+        self.change_to(next, device, runs)
+    }
+
+    /// One region more.
+    pub(super) fn add(
+        &mut self,
+        offer: &RegionOffer,
+        device: &mut dyn VdpaDevice,
+    ) -> Result<(), DeviceError> {
+        let mut next = self.shared.clone();
+        next.push(self.take(offer)?);
+        self.change_to(next, device, true)
+    }
+
+    /// One region less.
+    pub(super) fn remove(
+        &mut self,
+        gone: &MemoryRegion,
+        device: &mut dyn VdpaDevice,
+    ) -> Result<(), DeviceError> {
+        let mut next = self.shared.clone();
+        next.retain(|shared| {
+            let Region { guest, front_end, size, .. } = shared.region;
+            (guest, front_end, size) != (gone.guest_address, gone.user_address, gone.size)
+        });
+        self.change_to(next, device, true)
+    }
+
+    /// The device maps nothing of it any more, and neither do we.
+    pub(super) fn release(&mut self, device: &mut dyn VdpaDevice) {
+        let ranges: Vec<_> = self.shared.iter().map(Shared::range).collect();
+        if !ranges.is_empty() {
+            // A device that is gone has no mappings.
+            let _ = device.unmap(&ranges);
+        }
+        self.shared.clear();
+        if let Ok(empty) = guest(&[]) {
+            self.guest = empty;
+        }
+    }
+
+    fn change_to(
+        &mut self,
+        next: Vec<Shared>,
+        device: &mut dyn VdpaDevice,
+        runs: bool,
+    ) -> Result<(), DeviceError> {
+        let guest = guest(&next)?;
+        let without = |all: &[Shared], these: &[Shared]| -> Vec<Shared> {
+            all.iter().filter(|one| !these.iter().any(|it| it.is(one))).cloned().collect()
+        };
+        let (new, old) = (without(&next, &self.shared), without(&self.shared, &next));
+        let clash = new.iter().find(|new| old.iter().any(|old| old.overlaps(new)));
+        match clash {
+            Some(new) if runs => return Err(RelayError::InUse { guest: new.region.guest }.into()),
+            Some(_) => exchange(device, &old, &new)?,
+            None => {
+                map(device, &new)?;
+                unmap(device, &old)?;
+            }
+        }
+        (self.shared, self.guest) = (next, guest);
+        Ok(())
+    }
+
+    /// Maps a region here.
+    fn take(&self, offer: &RegionOffer) -> Result<Shared, DeviceError> {
+        let MemoryRegion { guest_address: guest, size, user_address, mmap_offset: offset } =
+            offer.region;
+        if (guest | size | offset) % PAGE != 0 {
+            return Err(RelayError::NotInPages { guest, size, offset }.into());
+        }
+        let file = nix::sys::stat::fstat(offer.fd.as_fd());
+        let file = file.map_err(|errno| CallError::io("look at memory")(errno.into()))?;
+        let file = (file.st_dev, file.st_ino);
+        if let Some(known) = self.shared.iter().find(|known| {
+            let region = &known.region;
+            (region.guest, region.front_end, region.size) == (guest, user_address, size)
+                && (region.offset, known.file) == (offset, file)
+        }) {
+            return Ok(known.clone());
+        }
+        // The sum does not overflow: the machine has checked it.
+        let mapping = Mapping::from_peer(&offer.fd, offset + size, self.policy, &self.link);
+        let mapping = mapping
+            .map_err(|source| DeviceError::Region { guest_address: guest, source })
+            .map(Arc::new)?;
+        Ok(Shared { region: Region { guest, front_end: user_address, size, mapping, offset }, file })
+    }
+}
+
+impl Shared {
+    /// Whether the two are the same memory at the same addresses.
+    fn is(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.region.guest, it.region.size, it.region.offset, it.file);
+        key(self) == key(other)
+    }
+
+    /// IOVAs; a region is not empty.
+    fn range(&self) -> RangeInclusive<u64> {
+        self.region.guest..=self.region.guest + (self.region.size - 1)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.range(), other.range());
+        ours.start() <= theirs.end() && theirs.start() <= ours.end()
+    }
+
+    fn for_device(&self) -> DeviceMemory {
+        let Region { guest, size, offset, ref mapping, .. } = self.region;
+        DeviceMemory { iova: guest, len: size, mapping: Arc::clone(mapping), offset }
+    }
+}
+
+fn guest(shared: &[Shared]) -> Result<Arc<GuestMemory>, DeviceError> {
+    let regions = shared.iter().map(|shared| shared.region.clone()).collect();
+    GuestMemory::new(regions).map(Arc::new).map_err(DeviceError::Memory)
+}
+
+fn map(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceError> {
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let memory: Vec<_> = shared.iter().map(Shared::for_device).collect();
+    device.map(&memory).map_err(behind)
+}
+
+fn unmap(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceError> {
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let ranges: Vec<_> = shared.iter().map(Shared::range).collect();
+    device.unmap(&ranges).map_err(behind)
+}
+
+/// Maps other memory at the same addresses, or leaves it as it was.
+fn exchange(device: &mut dyn VdpaDevice, old: &[Shared], new: &[Shared]) -> Result<(), DeviceError> {
+    unmap(device, old)?;
+    map(device, new).inspect_err(|_| {
+        // It was mapped before, so this succeeds, or the device is gone.
+        let _ = map(device, old);
+    })
+}

@@ -1,0 +1,244 @@
+//! One connection to a front-end, and the device behind it.
+
+use super::config::RelayConfig;
+use super::memory::Memory;
+use super::ring::Ring;
+use crate::device::VdpaDevice;
+use ringport::doorbell::Doorbell;
+use ringport::error::{CallError, QueueError};
+use ringport::link::LinkState;
+use ringport::reactor::{Interest, Reactor};
+use ringport_vhost_user::DeviceError;
+use ringport_vhost_user::backend::{BackendConfig, BackendMachine, RingBase};
+use ringport_vhost_user::device::DownReason;
+use ringport_vhost_user::endpoint::{self, Channel, Connection, Event, Events, Step};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// There are no queues here.
+#[derive(Debug, Clone, Copy)]
+pub enum Nothing {}
+
+/// What conversations are begun with: the device stays from one to the next.
+#[derive(Debug)]
+pub(super) struct Setup {
+    config: RelayConfig,
+    backend: BackendConfig,
+    device: SharedDevice,
+}
+
+/// The device, which one session at a time uses.
+#[derive(Debug, Clone)]
+pub(super) struct SharedDevice(Arc<Mutex<Option<Box<dyn VdpaDevice>>>>);
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: Connection<BackendMachine>,
+    pub(super) device: SharedDevice,
+    pub(super) memory: Memory,
+    /// By number; those that the front-end has started.
+    pub(super) rings: Vec<Option<Ring>>,
+    /// By number; a ring may be enabled before it is started.
+    pub(super) enabled: Vec<bool>,
+    pub(super) features: u64,
+    pub(super) status: u8,
+    /// The device works on the rings.
+    pub(super) runs: bool,
+    /// By number: where rings were when the device stopped.
+    pub(super) stopped_at: Vec<Option<RingBase>>,
+    pub(super) channel: Channel,
+    /// What comes and goes.
+    pub(super) side: Reactor,
+    /// The message that is half here, by its number, and when its end is due.
+    half: Option<(u64, Instant)>,
+    config: RelayConfig,
+    link: Arc<LinkState>,
+    /// Nobody rings it: no queue is here.
+    wake: Doorbell,
+    /// Since when the link is up.
+    pub(super) up: Option<Instant>,
+}
+
+/// In the set of what comes and goes.
+pub(super) const CHANNEL: u64 = 0;
+const CONFIG: u64 = 1;
+const GONE: u64 = 2;
+
+/// Most reads of one turn, of which a message takes two.
+const READS_PER_TURN: usize = 4;
+
+impl Setup {
+    pub(super) fn new(
+        config: RelayConfig,
+        device: Box<dyn VdpaDevice>,
+    ) -> Result<Self, DeviceError> {
+        let backend = config.backend(device.capabilities())?;
+        let device = SharedDevice(Arc::new(Mutex::new(Some(device))));
+        Ok(Self { config, backend, device })
+    }
+
+    pub(super) fn take_device(&self) -> Option<Box<dyn VdpaDevice>> {
+        self.device.lock().take()
+    }
+}
+
+impl SharedDevice {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Box<dyn VdpaDevice>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl endpoint::Session for Session {
+    type Config = Setup;
+    type Rx = Nothing;
+    type Tx = Nothing;
+
+    fn new(socket: OwnedFd, setup: &Setup) -> Result<Self, DeviceError> {
+        let link = Arc::new(LinkState::new().map_err(CallError::io("eventfd"))?);
+        let side = Reactor::new()?;
+        if let Some(device) = &*setup.device.lock() {
+            side.add(device.config_changed(), CONFIG, Interest::Read)?;
+            side.add(device.gone(), GONE, Interest::Read)?;
+        }
+        let rings = usize::from(setup.backend.ring_count());
+        Ok(Self {
+            connection: Connection::new(socket, BackendMachine::new(setup.backend))?,
+            device: setup.device.clone(),
+            memory: Memory::new(setup.config.policy, Arc::clone(&link))?,
+            rings: (0..rings).map(|_| None).collect(),
+            enabled: vec![false; rings],
+            features: 0,
+            status: 0,
+            runs: false,
+            stopped_at: vec![None; rings],
+            channel: Channel::new(0),
+            side,
+            half: None,
+            config: setup.config,
+            link,
+            wake: Doorbell::create().map_err(CallError::io("eventfd"))?,
+            up: None,
+        })
+    }
+
+    fn on_socket(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
+        for _ in 0..READS_PER_TURN {
+            match self.connection.step()? {
+                Step::Idle => break,
+                Step::Handled => {}
+                Step::Refused(error) => events.push_back(Event::RequestRefused(error.into())),
+                Step::Event(event) => self.on_event(event, events)?,
+            }
+        }
+        self.note_half();
+        self.connection.flush()
+    }
+
+    fn on_wake(&mut self, _: &mut Events<Self>) -> Result<(), DownReason> {
+        Ok(())
+    }
+
+    fn on_side(&mut self, events: &mut Events<Self>) -> Result<(), DownReason> {
+        // The wait itself does not fail, and waits for nothing.
+        for token in self.side.wait(Some(Instant::now())).unwrap_or_default() {
+            let done = match token {
+                CHANNEL => self.channel.go_on(&self.side, CHANNEL),
+                CONFIG => self.pass_on_config_change(),
+                _ => return Err(gone()),
+            };
+            if let Err(reason) = done
+                && !self.connection.has_hung_up()
+            {
+                events.push_back(Event::ChannelEnded(reason));
+            }
+        }
+        self.connection.flush()
+    }
+
+    /// The front-end took memory back.
+    fn fault(&self) -> Option<QueueError> {
+        self.link.fault()
+    }
+
+    fn on_time(&mut self, now: Instant, _: &mut Events<Self>) -> Result<(), DownReason> {
+        if self.half.is_some_and(|(_, due)| now >= due)
+            && let Some(part) = self.connection.machine.unfinished()
+        {
+            let waited = self.config.answer_timeout;
+            return Err(DownReason::Protocol(DeviceError::Unfinished { part, waited }));
+        }
+        self.connection.flush()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.half.map(|(_, due)| due)
+    }
+
+    fn interest(&self) -> Interest {
+        self.connection.interest()
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    fn link_fd(&self) -> BorrowedFd<'_> {
+        self.link.wake_fd()
+    }
+
+    fn side_fd(&self) -> BorrowedFd<'_> {
+        self.side.as_fd()
+    }
+
+    fn up(&self) -> Option<Instant> {
+        self.up
+    }
+
+    fn is_silent(&self) -> bool {
+        self.connection.machine.heard() == 0
+    }
+
+    /// The device is reset before its rings, memory and eventfds go: a front-end that comes next finds
+    /// nothing of this one.
+    fn end(&mut self) {
+        self.halt();
+        self.rings.iter_mut().for_each(|ring| *ring = None);
+        if let Some(device) = &mut *self.device.lock() {
+            self.memory.release(&mut **device);
+        }
+        self.link.close();
+    }
+}
+
+impl Session {
+    fn pass_on_config_change(&mut self) -> Result<(), DownReason> {
+        if let Some(device) = &*self.device.lock() {
+            // Eight bytes of a counter; there is nothing to learn from it.
+            let _ = nix::unistd::read(device.config_changed(), &mut [0; 8]);
+        }
+        self.channel.tell_changed(&self.side, CHANNEL)
+    }
+
+    /// Gives the front-end time to finish the message that it has begun.
+    fn note_half(&mut self) {
+        let machine = &self.connection.machine;
+        let (number, begun) = (machine.heard(), machine.unfinished().is_some());
+        if !begun {
+            self.half = None;
+        } else if self.half.is_none_or(|(of, _)| of != number) {
+            let due = Instant::now().checked_add(self.config.answer_timeout);
+            self.half = due.map(|due| (number, due));
+        }
+    }
+}
+
+/// Why a connection ends whose device is being removed.
+pub(super) fn gone() -> DownReason {
+    DownReason::Protocol(super::error::behind(crate::DeviceError::Gone))
+}

@@ -1,0 +1,207 @@
+//! A relay between our own driver and a fake device that works: what is agreed on, mapped, started, and
+//! given back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod relay_support;
+
+use ringport::retry::Reconnect;
+use ringport_bench::interop::census::Census;
+use ringport_vdpa::relay::{Event, RelayError};
+use ringport_vdpa::{Relay, RelayConfig};
+use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::wire::feature;
+use ringport_vhost_user::{Driver, DriverConfig, driver};
+use std::time::{Duration, Instant};
+use relay_support::{Call, Fake, FakeConfig, Handle, PATIENCE, Place, Served, eventually};
+
+const SOON: Reconnect =
+    Reconnect::Backoff { initial: Duration::from_millis(5), max: Duration::from_millis(20) };
+
+fn drive(place: &Place, packed: bool) -> Driver {
+    let config = DriverConfig { ring_size: 64, packed, ..DriverConfig::default() };
+    Driver::open(&place.address(), SocketRole::Connect(SOON), config).unwrap()
+}
+
+/// Polls a driver until its link is up.
+#[track_caller]
+fn link_up(driver: &mut Driver) -> driver::Link {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
+            Some(driver::Event::LinkUp(link)) => return *link,
+            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
+            _ => {}
+        }
+    }
+    panic!("no link");
+}
+
+fn frame(len: usize, seed: u8) -> Vec<u8> {
+    (0..len).map(|at| seed.wrapping_add(at as u8)).collect()
+}
+
+/// A few packets each way.
+#[track_caller]
+fn exchange(link: &mut driver::Link, device: &Handle, rounds: u8) {
+    for seed in 0..rounds {
+        let frames: Vec<_> = (0..4).map(|n| frame(60 + 97 * n, seed)).collect();
+        let mut burst = link.tx[0].tx_burst(4).unwrap();
+        frames.iter().for_each(|frame| burst.push(frame).unwrap());
+        assert_eq!(burst.commit(), 4);
+        let mut got = Vec::new();
+        eventually("the device has received", || {
+            got.extend(device.receive());
+            got.len() >= 4
+        });
+        assert_eq!(got, frames);
+        eventually("the device has room", || device.send(&frames[..1]) == 1);
+        let mut got = Vec::new();
+        eventually("the driver has received", || {
+            let burst = link.rx[0].rx_burst(8).unwrap();
+            got.extend(burst.packets().map(|packet| packet.detach().to_vec()));
+            !got.is_empty()
+        });
+        assert_eq!(got, frames[..1]);
+    }
+}
+
+#[test]
+fn packets_pass_between_driver_and_device_on_both_kinds_of_rings() {
+    for packed in [false, true] {
+        let place = Place::new();
+        let mut config = FakeConfig::default();
+        if packed {
+            config.capabilities.restores_base = true;
+            config.capabilities.features |= feature::RING_PACKED;
+        }
+        let (fake, device) = Fake::new(config);
+        let relay = Served::listen(&place, fake);
+        let mut driver = drive(&place, packed);
+        let mut link = link_up(&mut driver);
+        relay.link_up();
+        assert_eq!(link.parameters.packed, packed);
+        assert_eq!(link.parameters.mac, Some([2, 0, 0, 0, 0, 1]), "from the device");
+        exchange(&mut link, &device, 50);
+        let starts = device.calls().into_iter().filter(|it| matches!(it, Call::Start { .. }));
+        assert_eq!(starts.count(), 1);
+    }
+}
+
+#[test]
+fn front_ends_that_come_and_go_leave_nothing_behind() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig::default());
+    let relay = Served::listen(&place, fake);
+    let mut census: Option<Census> = None;
+    for round in 0..20 {
+        let mut driver = drive(&place, false);
+        let mut link = link_up(&mut driver);
+        relay.link_up();
+        exchange(&mut link, &device, 2);
+        if round % 2 == 0 {
+            driver.stop();
+            driver.poll(Some(PATIENCE)).unwrap();
+        }
+        drop((link, driver));
+        relay.link_down();
+        assert!(!device.runs(), "round {round}");
+        assert_eq!(device.mapped(), [], "round {round}");
+        let calls = device.calls();
+        let stop = calls.iter().position(|call| *call == Call::Stop).unwrap();
+        let unmap = calls.iter().position(|call| matches!(call, Call::Unmap(_))).unwrap();
+        assert!(stop < unmap, "the device is reset before its memory goes: {calls:?}");
+        census.get_or_insert_with(Census::take).compare().unwrap();
+    }
+}
+
+#[test]
+fn memory_that_the_device_cannot_map_is_refused_with_the_limit_and_nothing_stays_mapped() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig { mappings: 0, ..FakeConfig::default() });
+    let relay = Served::listen(&place, fake);
+    let mut driver = drive(&place, false);
+    driver.poll(Some(Duration::from_millis(300))).unwrap();
+    let why = relay.refused();
+    assert!(why.contains("mappings") && why.contains("the fake's"), "{why}");
+    assert_eq!(device.mapped(), []);
+    // The limit is raised, and the driver tries again.
+    device.change(|config| config.mappings = 10);
+    let mut link = link_up(&mut driver);
+    exchange(&mut link, &device, 2);
+}
+
+#[test]
+fn device_that_refuses_to_begin_is_reported_and_the_front_end_may_try_again() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig { starts: false, ..FakeConfig::default() });
+    let relay = Served::listen(&place, fake);
+    let mut driver = drive(&place, false);
+    driver.poll(Some(Duration::from_millis(300))).unwrap();
+    assert!(relay.refused().contains("refuses features"), "says why");
+    assert!(!device.runs());
+    device.change(|config| config.starts = true);
+    let mut link = link_up(&mut driver);
+    exchange(&mut link, &device, 2);
+}
+
+#[test]
+fn device_that_is_removed_ends_the_connection_and_is_reset_first() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig::default());
+    let relay = Served::listen(&place, fake);
+    let mut driver = drive(&place, false);
+    let mut link = link_up(&mut driver);
+    relay.link_up();
+    exchange(&mut link, &device, 2);
+    device.yank();
+    assert!(relay.link_down().contains("gone"));
+    assert!(!device.runs());
+    assert_eq!(device.mapped(), []);
+}
+
+#[test]
+fn change_of_the_devices_configuration_reaches_the_driver() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig::default());
+    let relay = Served::listen(&place, fake);
+    let mut driver = drive(&place, false);
+    let link = link_up(&mut driver);
+    relay.link_up();
+    assert!(link.parameters.carrier);
+    for up in [false, true, false] {
+        device.config_changes(|space| space[6] = u8::from(up));
+        let deadline = Instant::now() + PATIENCE;
+        let told = loop {
+            assert!(Instant::now() < deadline, "nobody told the driver");
+            if let Some(event) = driver.poll(Some(Duration::from_millis(50))).unwrap() {
+                break event;
+            }
+        };
+        assert!(matches!(told, driver::Event::Carrier(is) if is == up), "{told:?}");
+    }
+}
+
+#[test]
+fn device_that_goes_past_the_iommu_is_not_served_at_all() {
+    let place = Place::new();
+    let mut config = FakeConfig::default();
+    config.capabilities.translated = true;
+    let (fake, _) = Fake::new(config);
+    let role = SocketRole::default();
+    let opened = Relay::open(&place.address(), role, RelayConfig::default(), Box::new(fake));
+    assert_eq!(opened.unwrap_err().to_string(), RelayError::GoesPastIommu.to_string());
+    assert!(!place.path.exists(), "no socket is left");
+}
+
+#[test]
+fn driver_that_wants_what_the_device_lacks_gets_the_link_without() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig::default());
+    let relay = Served::listen(&place, fake);
+    let mut driver = drive(&place, true);
+    let mut link = link_up(&mut driver);
+    assert!(!link.parameters.packed, "split, as the device restores no packed ring");
+    let Event::LinkUp(seen) = relay.next() else { panic!("no link") };
+    assert!(!seen.parameters.packed);
+    exchange(&mut link, &device, 2);
+}
