@@ -4,6 +4,7 @@
 
 mod relay_support;
 
+use relay_support::{Call, Fake, FakeConfig, Handle, PATIENCE, Place, Served, eventually};
 use ringport::retry::Reconnect;
 use ringport_bench::interop::census::Census;
 use ringport_vdpa::relay::{Event, RelayError};
@@ -12,7 +13,6 @@ use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::wire::feature;
 use ringport_vhost_user::{Driver, DriverConfig, driver};
 use std::time::{Duration, Instant};
-use relay_support::{Call, Fake, FakeConfig, Handle, PATIENCE, Place, Served, eventually};
 
 const SOON: Reconnect =
     Reconnect::Backoff { initial: Duration::from_millis(5), max: Duration::from_millis(20) };

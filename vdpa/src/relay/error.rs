@@ -9,7 +9,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum RelayError {
     /// It is not for packets.
-    #[error("a virtio device of type {device_id}, and only network devices (type 1) can be relayed")]
+    #[error(
+        "a virtio device of type {device_id}, and only network devices (type 1) can be relayed"
+    )]
     NotNetwork {
         /// What it is.
         device_id: u32,
@@ -30,7 +32,9 @@ pub enum RelayError {
     )]
     GoesPastIommu,
     /// Memory is not in whole pages.
-    #[error("memory at guest address {guest:#x} of {size} bytes, at {offset:#x} of its file, is not in whole pages")]
+    #[error(
+        "memory at guest address {guest:#x} of {size} bytes, at {offset:#x} of its file, is not in whole pages"
+    )]
     NotInPages {
         /// Where it begins.
         guest: u64,
@@ -52,7 +56,9 @@ pub enum RelayError {
         ring: u16,
     },
     /// A part of a ring is not in one region, or not at a multiple of what it has to be.
-    #[error("the {area} of ring {ring} at {address:#x} is not in shared memory, or not aligned to {align}")]
+    #[error(
+        "the {area} of ring {ring} at {address:#x} is not in shared memory, or not aligned to {align}"
+    )]
     Misplaced {
         /// The ring.
         ring: u16,

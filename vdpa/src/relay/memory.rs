@@ -140,7 +140,10 @@ impl Memory {
         let mapping = mapping
             .map_err(|source| DeviceError::Region { guest_address: guest, source })
             .map(Arc::new)?;
-        Ok(Shared { region: Region { guest, front_end: user_address, size, mapping, offset }, file })
+        Ok(Shared {
+            region: Region { guest, front_end: user_address, size, mapping, offset },
+            file,
+        })
     }
 }
 
@@ -189,7 +192,11 @@ fn unmap(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceErr
 }
 
 /// Maps other memory at the same addresses, or leaves it as it was.
-fn exchange(device: &mut dyn VdpaDevice, old: &[Shared], new: &[Shared]) -> Result<(), DeviceError> {
+fn exchange(
+    device: &mut dyn VdpaDevice,
+    old: &[Shared],
+    new: &[Shared],
+) -> Result<(), DeviceError> {
     unmap(device, old)?;
     map(device, new).inspect_err(|_| {
         // It was mapped before, so this succeeds, or the device is gone.

@@ -52,7 +52,8 @@ impl Ring {
     ) -> Result<RingSetup, RelayError> {
         let [descriptor_area, driver_area, device_area] = self.areas_for(memory)?;
         let base = self.base_in(memory)?;
-        if !restores_base && base != RingBase::Split { avail: 0 } {
+        let beginning = RingBase::Split { avail: 0 };
+        if !restores_base && base != beginning {
             let at = match base {
                 RingBase::Split { avail } => avail,
                 RingBase::Packed { used, .. } => used.index,
@@ -79,7 +80,9 @@ impl Ring {
     /// Where the ring goes on: a split ring itself says up to where it was used, whatever the front-end
     /// believes.
     fn base_in(&self, memory: &GuestMemory) -> Result<RingBase, RelayError> {
-        let RingBase::Split { .. } = self.base else { return Ok(self.base) };
+        if let RingBase::Packed { .. } = self.base {
+            return Ok(self.base);
+        }
         let place = self.place(memory, 2)?;
         let index = read_u16(memory.regions(), place, 2);
         Ok(RingBase::Split { avail: index.ok_or_else(|| self.misplaced(2))? })

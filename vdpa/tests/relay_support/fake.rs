@@ -2,7 +2,6 @@
 //! own virtio device. What it was told is written down, and what it cannot do is up to the test.
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use ringport::burst::{PacketRx, PacketTx};
 use ringport::doorbell::Doorbell;
 use ringport::link::LinkState;
 use ringport_vdpa::device::{DeviceMemory, DoorbellPage, RingSetup, Setup};
