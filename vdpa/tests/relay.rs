@@ -1,10 +1,16 @@
 //! A relay between our own driver and a fake device that works: what is agreed on, mapped, started, and
 //! given back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod relay_support;
 
-use relay_support::{Call, Fake, FakeConfig, Handle, PATIENCE, Place, Served, eventually};
+use relay_support::{Fake, FakeConfig, Handle, PATIENCE, Place, Served, Told, eventually};
 use ringport::retry::Reconnect;
 use ringport_bench::interop::census::Census;
 use ringport_vdpa::relay::{Event, RelayError};
@@ -37,7 +43,7 @@ fn link_up(driver: &mut Driver) -> driver::Link {
 }
 
 fn frame(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| seed.wrapping_add(at as u8)).collect()
+    (0..len).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect()
 }
 
 /// A few packets each way.
@@ -82,7 +88,7 @@ fn packets_pass_between_driver_and_device_on_both_kinds_of_rings() {
         assert_eq!(link.parameters.packed, packed);
         assert_eq!(link.parameters.mac, Some([2, 0, 0, 0, 0, 1]), "from the device");
         exchange(&mut link, &device, 50);
-        let starts = device.calls().into_iter().filter(|it| matches!(it, Call::Start { .. }));
+        let starts = device.calls().into_iter().filter(|it| matches!(it, Told::Start { .. }));
         assert_eq!(starts.count(), 1);
     }
 }
@@ -107,8 +113,8 @@ fn front_ends_that_come_and_go_leave_nothing_behind() {
         assert!(!device.runs(), "round {round}");
         assert_eq!(device.mapped(), [], "round {round}");
         let calls = device.calls();
-        let stop = calls.iter().position(|call| *call == Call::Stop).unwrap();
-        let unmap = calls.iter().position(|call| matches!(call, Call::Unmap(_))).unwrap();
+        let stop = calls.iter().position(|call| *call == Told::Stop).unwrap();
+        let unmap = calls.iter().position(|call| matches!(call, Told::Unmap(_))).unwrap();
         assert!(stop < unmap, "the device is reset before its memory goes: {calls:?}");
         census.get_or_insert_with(Census::take).compare().unwrap();
     }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What the device was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub enum Told {
     Map(Vec<RangeInclusive<u64>>),
     Unmap(Vec<RangeInclusive<u64>>),
     Start { features: u64, rings: usize },
@@ -87,7 +87,7 @@ pub struct Handle {
 #[derive(Debug)]
 struct State {
     config: FakeConfig,
-    calls: Vec<Call>,
+    calls: Vec<Told>,
     mapped: Vec<DeviceMemory>,
     running: Option<Running>,
 }
@@ -116,7 +116,7 @@ impl Handle {
         self.state.lock().unwrap()
     }
 
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Told> {
         std::mem::take(&mut self.lock().calls)
     }
 
@@ -196,7 +196,7 @@ impl VdpaDevice for Fake {
 
     fn map(&mut self, memory: &[DeviceMemory]) -> Result<(), DeviceError> {
         let mut state = self.handle.lock();
-        state.calls.push(Call::Map(memory.iter().map(range).collect()));
+        state.calls.push(Told::Map(memory.iter().map(range).collect()));
         if state.mapped.len() + memory.len() > state.config.mappings {
             let (wanted, limit) = (memory.len() as u64, state.config.mappings as u64);
             return Err(DeviceError::TooManyMappings { wanted, limit, setting: "the fake's" });
@@ -208,7 +208,7 @@ impl VdpaDevice for Fake {
     fn unmap(&mut self, ranges: &[RangeInclusive<u64>]) -> Result<(), DeviceError> {
         let mut state = self.handle.lock();
         assert!(ranges.iter().all(|gone| state.mapped.iter().any(|known| range(known) == *gone)));
-        state.calls.push(Call::Unmap(ranges.to_vec()));
+        state.calls.push(Told::Unmap(ranges.to_vec()));
         state.mapped.retain(|known| !ranges.contains(&range(known)));
         Ok(())
     }
@@ -216,7 +216,7 @@ impl VdpaDevice for Fake {
     fn start(&mut self, setup: &Setup) -> Result<(), DeviceError> {
         let mut state = self.handle.lock();
         let (features, rings) = (setup.features, setup.rings.len());
-        state.calls.push(Call::Start { features, rings });
+        state.calls.push(Told::Start { features, rings });
         assert!(state.running.is_none(), "it has begun already");
         if !state.config.starts {
             return Err(DeviceError::FeaturesRefused { features });
@@ -227,7 +227,7 @@ impl VdpaDevice for Fake {
 
     fn set_call(&mut self, ring: u16, call: &Arc<OwnedFd>) -> Result<(), DeviceError> {
         let mut state = self.handle.lock();
-        state.calls.push(Call::SetCall(ring));
+        state.calls.push(Told::SetCall(ring));
         let running = state.running.as_mut().expect("it runs");
         running.bells.retain(|(of, _)| *of != ring);
         running.bells.push((ring, Arc::clone(call)));
@@ -235,13 +235,13 @@ impl VdpaDevice for Fake {
     }
 
     fn set_kick(&mut self, ring: u16, _: &Arc<OwnedFd>) -> Result<(), DeviceError> {
-        self.handle.lock().calls.push(Call::SetKick(ring));
+        self.handle.lock().calls.push(Told::SetKick(ring));
         Ok(())
     }
 
     fn stop(&mut self) -> Vec<Option<RingBase>> {
         let mut state = self.handle.lock();
-        state.calls.push(Call::Stop);
+        state.calls.push(Told::Stop);
         let Some(Running { mut controls, .. }) = state.running.take() else { return Vec::new() };
         let restores = state.config.capabilities.restores_base;
         let bases = controls.iter_mut().map(|control| {

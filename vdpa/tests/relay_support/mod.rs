@@ -1,9 +1,9 @@
 //! A fake device, which is our own virtio device on the memory that it is told of, and a relay in a
 //! thread of its own.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
 mod fake;
 mod served;
 
-pub use fake::{Call, Fake, FakeConfig, Handle};
+pub use fake::{Fake, FakeConfig, Handle, Told};
 pub use served::{PATIENCE, Place, Served, eventually};
