@@ -30,6 +30,8 @@ impl MemoryTable {
         }
         self.0.push(region);
         let bytes = self.0.iter().fold(0, |sum: u64, region| sum.saturating_add(region.size));
+        // A file is mapped from its start: what is in front of a region takes addresses, too.
+        let bytes = bytes.max(region.mmap_offset.saturating_add(region.size));
         if bytes > limits.total_bytes {
             return Err(PeerMisbehaved::TooMuchMemory { bytes, limit: limits.total_bytes });
         }

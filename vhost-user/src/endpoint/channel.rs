@@ -48,6 +48,12 @@ impl Channel {
         Ok(())
     }
 
+    /// Whether there is a socket.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The driver has read the status.
     pub fn set_known(&mut self, status: u16) {
         self.known = status;

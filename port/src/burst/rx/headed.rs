@@ -91,7 +91,7 @@ impl RxBatch {
         }
         for (entry, offload) in self.entries[..entries].iter().zip(offloads) {
             let mut header = [0; N];
-            // SAFETY: `fill_behind` made this entry and checked that `front` bytes in front of its
+            // SAFETY: `fill_behind` or `append_behind` made this entry and checked that `front` bytes in front of its
             // address, of which `N` are read, belong to the same piece; `fill` forgets the entries
             // that it made, `exchanged` tells of addresses that changed since. The batch keeps
             // the mapping alive; `header` is private.

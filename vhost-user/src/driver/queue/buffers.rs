@@ -2,7 +2,6 @@
 
 use super::layout::Buffer;
 use super::memory::Parts;
-use crate::net::HEADER;
 use crate::virtqueue::descriptor::WRITE;
 use ringport::burst::{Piece, Shape};
 use ringport::pool::Pool;
@@ -86,9 +85,10 @@ impl Buffers {
         Buffer { id, head: id, address, len, flags: WRITE, next: 0 }
     }
 
-    /// Notes that buffer `id` was exchanged for the one whose packet is at `offset`.
+    /// Notes that buffer `id` was exchanged for the one that holds `offset`, where a packet begins behind a
+    /// header, or goes on without one.
     pub(super) fn exchange(&mut self, id: u16, offset: Option<u64>) {
-        let (first, stride) = (self.first + u64::from(HEADER), self.stride);
+        let (first, stride) = (self.first, self.stride);
         let slot = self.lent.as_mut().and_then(|lent| lent.numbers.get_mut(usize::from(id)));
         let number = offset.and_then(|offset| offset.checked_sub(first)?.checked_div(stride));
         if let (Some(slot), Some(Ok(number))) = (slot, number.map(u32::try_from)) {

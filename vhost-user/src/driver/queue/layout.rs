@@ -47,10 +47,9 @@ pub(super) trait Layout: Debug + Send + 'static {
     /// before, just the same.
     fn offer_again(&mut self, buffers: impl Iterator<Item = Buffer>) -> Called;
 
-    /// As [`offer_again`](Self::offer_again), for the next `count` of a ring that is kept in order and
-    /// of whose chains none ever had several buffers: each is where it was a turn before. `first` is
-    /// the first of them, and they differ in nothing but their place.
-    fn offer_in_turn(&mut self, count: u16, first: Buffer) -> Called;
+    /// As [`offer_again`](Self::offer_again), for all `count` of `buffers`, on a ring that is kept in order
+    /// and of whose chains none ever had several buffers: each is in the place where it was a turn before.
+    fn offer_in_turn(&mut self, count: u16, buffers: impl Iterator<Item = Buffer>) -> Called;
 
     /// Hints that `count` buffers more will be offered soon.
     fn fetch_ahead(&self, count: u16);

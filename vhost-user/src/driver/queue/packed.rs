@@ -158,23 +158,10 @@ impl Layout for Ring {
         self.offer(buffers)
     }
 
-    /// The device writes over what is said of a buffer, but for where it is.
+    /// The device writes over what is offered: some, all of it (VIRTIO 1.3 §2.8.7).
     #[inline(always)]
-    fn offer_in_turn(&mut self, count: u16, first: Buffer) -> Called {
-        let (before, Buffer { head, len, flags, .. }) = (self.offered, first);
-        let mut at = Steps::from(self.table.view(), before);
-        for id in (head..).take(count.into()).skip(1) {
-            at.go_on(1);
-            // Buffer number `n` is in place `n` for ever.
-            let id = if id < self.offered.size() { id } else { id - self.offered.size() };
-            at.here.store_state(at.turn().available(id, len, flags));
-        }
-        if count > 0 {
-            let first = before.available(head, len, flags);
-            self.table.view().store_state(before.slot(), first);
-        }
-        self.offered = before.ahead(count);
-        self.ground.kick(|| self.wants_kick(before))
+    fn offer_in_turn(&mut self, _: u16, buffers: impl Iterator<Item = Buffer>) -> Called {
+        self.offer(buffers)
     }
 
     #[inline(always)]

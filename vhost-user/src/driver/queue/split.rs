@@ -228,7 +228,7 @@ impl Layout for Ring {
 
     /// The available ring names them already.
     #[inline(always)]
-    fn offer_in_turn(&mut self, count: u16, _first: Buffer) -> Called {
+    fn offer_in_turn(&mut self, count: u16, _: impl Iterator<Item = Buffer>) -> Called {
         self.publish(count)
     }
 

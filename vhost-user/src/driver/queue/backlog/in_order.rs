@@ -84,12 +84,13 @@ impl Backlog for InOrder {
         })
     }
 
-    /// Each is where it was a turn before, so there is next to nothing to be written.
+    /// Each is where it was a turn before, so there is little to be written.
     #[inline(always)]
     fn give_back<L: Layout>(&mut self, ring: &mut L, buffers: &Buffers, count: usize) {
         // No loss: not more than there are.
         let count = u16::try_from(count).unwrap_or(u16::MAX).min(self.count);
-        ring.offer_in_turn(count, buffers.empty(self.oldest));
+        let ids = (0..count).map(|at| self.ahead(self.oldest, at));
+        ring.offer_in_turn(count, ids.map(|id| buffers.empty(id)));
         self.drop_oldest(count);
     }
 

@@ -129,7 +129,9 @@ impl Device {
             let flags = if self.used.1 { 0x8080u16 } else { 0 };
             let id = u16::try_from(id & 0xffff).unwrap();
             let state = [&len.to_le_bytes()[..], &id.to_le_bytes(), &flags.to_le_bytes()].concat();
-            self.write(self.descriptor + 16 * u64::from(self.used.0) + 8, &state);
+            // What is in front of it is unused then (VIRTIO 1.3 §2.8.7): a device may write all of it.
+            let slot = self.descriptor + 16 * u64::from(self.used.0);
+            self.write(slot, &[&[0xa5; 8][..], &state].concat());
             self.used = self.ahead(self.used, entries);
             return;
         }
