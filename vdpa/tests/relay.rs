@@ -143,7 +143,7 @@ fn device_that_refuses_to_begin_is_reported_and_the_front_end_may_try_again() {
     let relay = Served::listen(&place, fake);
     let mut driver = drive(&place, false);
     driver.poll(Some(Duration::from_millis(300))).unwrap();
-    assert!(relay.refused().contains("refuses features"), "says why");
+    assert!(relay.not_linked().contains("refuses features"), "says why");
     assert!(!device.runs());
     device.change(|config| config.starts = true);
     let mut link = link_up(&mut driver);

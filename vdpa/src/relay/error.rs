@@ -69,6 +69,14 @@ pub enum RelayError {
         /// What it is to be a multiple of, in bytes.
         align: u64,
     },
+    /// A ring of a size that hardware does not have.
+    #[error("ring {ring} of {size} descriptors: a device wants a power of two")]
+    RingSize {
+        /// The ring.
+        ring: u16,
+        /// Its descriptors.
+        size: u16,
+    },
     /// The ring is to be polled.
     #[error("ring {ring} has no eventfd for kicks, and a device does not poll")]
     NoKick {

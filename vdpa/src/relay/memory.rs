@@ -34,6 +34,23 @@ struct Shared {
     file: (u64, u64),
 }
 
+/// What the device has of the memory while it runs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Use {
+    /// IOVAs of the parts of its rings; none while it does not run.
+    pub(super) rings: Vec<u64>,
+}
+
+impl Use {
+    fn runs(&self) -> bool {
+        !self.rings.is_empty()
+    }
+
+    fn has_ring_in(&self, range: &RangeInclusive<u64>) -> bool {
+        self.rings.iter().any(|area| range.contains(area))
+    }
+}
+
 impl Memory {
     pub(super) fn new(policy: MemoryPolicy, link: Arc<LinkState>) -> Result<Self, DeviceError> {
         Ok(Self { policy, link, shared: Vec::new(), guest: guest(&[])? })
@@ -44,16 +61,16 @@ impl Memory {
         &self.guest
     }
 
-    /// These regions are all that there is from now on. While the device `runs`, none may change that it
-    /// has; what is new is mapped before what is old goes.
+    /// These regions are all that there is from now on. While the device runs, none may change that it
+    /// has, and none go that has a part of a ring; what is new is mapped before what is old goes.
     pub(super) fn replace(
         &mut self,
         offers: &[RegionOffer],
         device: &mut dyn VdpaDevice,
-        runs: bool,
+        used: &Use,
     ) -> Result<(), DeviceError> {
         let next = offers.iter().map(|offer| self.take(offer)).collect::<Result<Vec<_>, _>>()?;
-        self.change_to(next, device, runs)
+        self.change_to(next, device, used)
     }
 
     /// One region more.
@@ -61,10 +78,11 @@ impl Memory {
         &mut self,
         offer: &RegionOffer,
         device: &mut dyn VdpaDevice,
+        used: &Use,
     ) -> Result<(), DeviceError> {
         let mut next = self.shared.clone();
         next.push(self.take(offer)?);
-        self.change_to(next, device, true)
+        self.change_to(next, device, used)
     }
 
     /// One region less.
@@ -72,13 +90,14 @@ impl Memory {
         &mut self,
         gone: &MemoryRegion,
         device: &mut dyn VdpaDevice,
+        used: &Use,
     ) -> Result<(), DeviceError> {
         let mut next = self.shared.clone();
         next.retain(|shared| {
             let Region { guest, front_end, size, .. } = shared.region;
             (guest, front_end, size) != (gone.guest_address, gone.user_address, gone.size)
         });
-        self.change_to(next, device, true)
+        self.change_to(next, device, used)
     }
 
     /// The device maps nothing of it any more, and neither do we.
@@ -98,24 +117,46 @@ impl Memory {
         &mut self,
         next: Vec<Shared>,
         device: &mut dyn VdpaDevice,
-        runs: bool,
+        used: &Use,
     ) -> Result<(), DeviceError> {
         let guest = guest(&next)?;
         let without = |all: &[Shared], these: &[Shared]| -> Vec<Shared> {
             all.iter().filter(|one| !these.iter().any(|it| it.is(one))).cloned().collect()
         };
         let (new, old) = (without(&next, &self.shared), without(&self.shared, &next));
+        if let Some(old) = old.iter().find(|old| used.has_ring_in(&old.range())) {
+            return Err(RelayError::InUse { guest: old.region.guest }.into());
+        }
         let clash = new.iter().find(|new| old.iter().any(|old| old.overlaps(new)));
         match clash {
-            Some(new) if runs => return Err(RelayError::InUse { guest: new.region.guest }.into()),
-            Some(_) => exchange(device, &old, &new)?,
+            Some(new) if used.runs() => {
+                return Err(RelayError::InUse { guest: new.region.guest }.into());
+            }
+            Some(_) => self.exchange(device, &old, &new)?,
             None => {
                 map(device, &new)?;
-                unmap(device, &old)?;
+                // A device that keeps the old memory does not get the new one.
+                unmap(device, &old).inspect_err(|_| drop(unmap(device, &new)))?;
             }
         }
         (self.shared, self.guest) = (next, guest);
         Ok(())
+    }
+
+    /// Maps other memory at the same addresses, or leaves it as it was.
+    fn exchange(
+        &mut self,
+        device: &mut dyn VdpaDevice,
+        old: &[Shared],
+        new: &[Shared],
+    ) -> Result<(), DeviceError> {
+        unmap(device, old)?;
+        let Err(error) = map(device, new) else { return Ok(()) };
+        if map(device, old).is_err() {
+            self.shared.retain(|shared| !old.iter().any(|old| old.is(shared)));
+            self.guest = guest(&self.shared)?;
+        }
+        Err(error)
     }
 
     /// Maps a region here.
@@ -150,7 +191,10 @@ impl Memory {
 impl Shared {
     /// Whether the two are the same memory at the same addresses.
     fn is(&self, other: &Self) -> bool {
-        let key = |it: &Self| (it.region.guest, it.region.size, it.region.offset, it.file);
+        let key = |it: &Self| {
+            let Region { guest, front_end, size, offset, .. } = it.region;
+            (guest, front_end, size, offset, it.file)
+        };
         key(self) == key(other)
     }
 
@@ -189,17 +233,4 @@ fn unmap(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceErr
     }
     let ranges: Vec<_> = shared.iter().map(Shared::range).collect();
     device.unmap(&ranges).map_err(behind)
-}
-
-/// Maps other memory at the same addresses, or leaves it as it was.
-fn exchange(
-    device: &mut dyn VdpaDevice,
-    old: &[Shared],
-    new: &[Shared],
-) -> Result<(), DeviceError> {
-    unmap(device, old)?;
-    map(device, new).inspect_err(|_| {
-        // It was mapped before, so this succeeds, or the device is gone.
-        let _ = map(device, old);
-    })
 }

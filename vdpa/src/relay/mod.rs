@@ -38,6 +38,12 @@ pub type Event = endpoint::Event<Nothing, Nothing>;
 
 /// A device with a vhost-user socket, which serves one front-end at a time. It has no thread of its own:
 /// call `poll`, or watch the file descriptor (`AsFd`).
+///
+/// A device takes its time: while it begins, stops, or maps memory, which may have to be fetched page by page,
+/// `poll` takes as long, whatever its timeout. So a relay is best alone in its thread.
+///
+/// Memory that a device locks is charged to this process, however little the front-end has used of it:
+/// [`RelayConfig::limits`] says how much one front-end may have.
 #[derive(Debug)]
 pub struct Relay(Endpoint<Session>);
 
@@ -86,6 +92,13 @@ impl Relay {
     pub fn into_device(mut self) -> Option<Box<dyn VdpaDevice>> {
         self.0.disconnect();
         self.0.config().take_device()
+    }
+
+    /// Readable when the device is being removed, or has failed, whether or not there is a front-end: then
+    /// [`into_device`](Self::into_device), and drop it. Who removes it may wait for that.
+    #[must_use]
+    pub fn gone(&self) -> BorrowedFd<'_> {
+        self.0.config().gone.as_fd()
     }
 
     /// Whether nothing can happen any more: it does not reconnect, and has no connection.

@@ -50,6 +50,9 @@ impl Ring {
         memory: &GuestMemory,
         restores_base: bool,
     ) -> Result<RingSetup, RelayError> {
+        if !self.size.is_power_of_two() {
+            return Err(RelayError::RingSize { ring: self.index, size: self.size });
+        }
         let [descriptor_area, driver_area, device_area] = self.areas_for(memory)?;
         let base = self.base_in(memory)?;
         let beginning = RingBase::Split { avail: 0 };
@@ -70,6 +73,11 @@ impl Ring {
             kick: Arc::clone(&self.kick),
             call: Arc::clone(&self.call),
         })
+    }
+
+    /// The device said that it stopped there.
+    pub(super) fn go_on_from(&mut self, base: RingBase) {
+        self.base = base;
     }
 
     /// Where the ring stands, the device having stopped: what it says, or else what it last published.
@@ -161,6 +169,13 @@ pub(super) fn call_of(ring: u16, call: Option<OwnedFd>) -> Result<Arc<OwnedFd>, 
             Ok(Arc::new(nobody.map_err(CallError::io("make an eventfd"))?))
         }
     }
+}
+
+/// Writes to an eventfd of a ring, however its other holders have it set.
+pub(super) fn ring_once(ring: u16, eventfd: &OwnedFd) -> Result<(), DeviceError> {
+    let own = eventfd.try_clone().map_err(CallError::io("duplicate an eventfd"))?;
+    let rung = Doorbell::from_peer(own).and_then(|bell| bell.ring());
+    rung.map_err(|source| DeviceError::Doorbell { ring, source })
 }
 
 /// A front-end's descriptor, if it is an eventfd.

@@ -2,11 +2,12 @@
 
 use super::config::device_features;
 use super::error::{RelayError, behind};
-use super::ring::{Ring, call_of, kick_of};
+use super::memory::{Memory, Use};
+use super::ring::{Ring, call_of, kick_of, ring_once};
 use super::session::{CHANNEL, Session};
 use crate::device::{RingSetup, Setup, VdpaDevice};
 use ringport_vhost_user::DeviceError;
-use ringport_vhost_user::backend::{self, Failed, RingOffer};
+use ringport_vhost_user::backend::{self, Failed, ResetKind, RingOffer};
 use ringport_vhost_user::device::{DownReason, Link, LinkParameters};
 use ringport_vhost_user::endpoint::{Event, Events};
 use ringport_vhost_user::wire::{ConfigSpan, ProtocolFeatures, feature};
@@ -17,6 +18,8 @@ use std::time::Instant;
 ///
 /// Spec: VIRTIO 1.3 §2.1 (`DRIVER_OK`).
 const DRIVER_OK: u8 = 4;
+/// The driver has given up.
+const FAILED: u8 = 128;
 /// Rings of the pair that is relayed.
 const PAIR: usize = 2;
 /// Where the largest packet is said in a network device's configuration, in bytes.
@@ -41,17 +44,16 @@ impl Session {
         events: &mut Events<Self>,
     ) -> Result<(), DownReason> {
         let runs = self.runs;
-        let done = self.attempt(event).and_then(|next| match next {
-            Next::MayStart => self.start_when_ready().map(|()| next),
-            _ => Ok(next),
-        });
-        let machine = &mut self.connection.machine;
-        let answered = match done {
+        let answered = match self.attempt(event, events) {
             Ok(Next::Answered) => Ok(()),
-            Ok(Next::Done | Next::MayStart) => machine.answer_ack(Ok(())),
+            Ok(Next::Done) => self.connection.machine.answer_ack(Ok(())),
+            Ok(Next::MayStart) => {
+                self.start_when_ready().map_err(|error| self.give_up(error))?;
+                self.connection.machine.answer_ack(Ok(()))
+            }
             Err(error) => {
                 events.push_back(Event::RequestRefused(error));
-                machine.answer_ack(Err(Failed))
+                self.connection.machine.answer_ack(Err(Failed))
             }
         };
         answered.map_err(|error| DownReason::Protocol(error.into()))?;
@@ -59,7 +61,20 @@ impl Session {
         Ok(())
     }
 
-    fn attempt(&mut self, event: backend::Event) -> Result<Next, DeviceError> {
+    /// The device does not begin, and the front-end may not have asked to be told: it is told all the same, and
+    /// the conversation ends, as half of it would be about a device that runs.
+    fn give_up(&mut self, error: DeviceError) -> DownReason {
+        if self.connection.machine.answer_ack(Err(Failed)).is_ok() {
+            let _ = self.connection.flush();
+        }
+        DownReason::Protocol(error)
+    }
+
+    fn attempt(
+        &mut self,
+        event: backend::Event,
+        events: &mut Events<Self>,
+    ) -> Result<Next, DeviceError> {
         use backend::Event as E;
         match event {
             E::Features { features, rings_enabled } => {
@@ -70,13 +85,13 @@ impl Session {
                 }
             }
             E::MemoryTable(offers) => {
-                let runs = self.runs;
-                self.with_memory(|memory, device| memory.replace(&offers, device, runs))?;
+                self.with_memory(|memory, device, used| memory.replace(&offers, device, used))?;
             }
-            E::AddRegion(offer) => self.with_memory(|memory, device| memory.add(&offer, device))?,
+            E::AddRegion(offer) => {
+                self.with_memory(|memory, device, used| memory.add(&offer, device, used))?;
+            }
             E::RemoveRegion(gone) => {
-                self.check_unused(gone.guest_address, gone.size)?;
-                self.with_memory(|memory, device| memory.remove(&gone, device))?;
+                self.with_memory(|memory, device, used| memory.remove(&gone, device, used))?;
             }
             E::RingStarted(offer) => {
                 self.begin_ring(offer)?;
@@ -91,21 +106,36 @@ impl Session {
             E::RingCall { index, call } => self.set_call(index, call)?,
             // Rings of hardware do not break with a word.
             E::RingErr { .. } => {}
-            E::ConfigRead(span) => return self.read_config(span),
+            E::ConfigRead(span) => return self.read_config(span, events),
             E::Mtu(mtu) => self.check_mtu(mtu)?,
             E::Status(status) => {
                 self.set_status(status);
                 return Ok(Next::MayStart);
             }
-            E::Reset(_) => {
-                self.halt();
-                self.rings.iter_mut().for_each(|ring| *ring = None);
-                self.enabled.fill(false);
-            }
-            E::BackendChannel(socket) => self.channel.replace(socket, &self.side, CHANNEL)?,
+            E::Reset(kind) => self.reset(kind),
+            E::BackendChannel(socket) => self.use_channel(socket)?,
             _ => return Err(RelayError::NotOffered.into()),
         }
         Ok(Next::Done)
+    }
+
+    fn reset(&mut self, kind: ResetKind) {
+        self.halt();
+        self.rings.iter_mut().for_each(|ring| *ring = None);
+        self.enabled.fill(false);
+        self.stopped_at.fill(None);
+        if kind == ResetKind::Device {
+            self.status = 0;
+        }
+    }
+
+    fn use_channel(&mut self, socket: OwnedFd) -> Result<(), DeviceError> {
+        self.channel.replace(socket, &self.side, CHANNEL)?;
+        if std::mem::take(&mut self.unsaid) {
+            // It ends by itself, and the conversation does not.
+            let _ = self.channel.tell_changed(&self.side, CHANNEL);
+        }
+        Ok(())
     }
 
     fn begin_ring(&mut self, offer: RingOffer) -> Result<(), DeviceError> {
@@ -155,15 +185,30 @@ impl Session {
     fn set_call(&mut self, index: u16, call: Option<OwnedFd>) -> Result<(), DeviceError> {
         let call = call_of(index, call)?;
         self.while_running(|device| device.set_call(index, &call))?;
+        if self.runs {
+            // What the device called with in between may have reached neither.
+            ring_once(index, &call)?;
+        }
         if let Some(Some(ring)) = self.rings.get_mut(usize::from(index)) {
             ring.call = call;
         }
         Ok(())
     }
 
-    fn read_config(&mut self, span: ConfigSpan) -> Result<Next, DeviceError> {
-        let contents = self.with_device(|device| config(device, span))?;
-        self.connection.machine.answer_config(Ok(contents))?;
+    fn read_config(
+        &mut self,
+        span: ConfigSpan,
+        events: &mut Events<Self>,
+    ) -> Result<Next, DeviceError> {
+        let contents = self.with_device(|device| config(device, span));
+        let machine = &mut self.connection.machine;
+        match contents {
+            Ok(contents) => machine.answer_config(Ok(contents))?,
+            Err(error) => {
+                events.push_back(Event::RequestRefused(error));
+                machine.answer_config(Err(Failed))?;
+            }
+        }
         Ok(Next::Answered)
     }
 
@@ -183,45 +228,37 @@ impl Session {
     /// Zero is a reset by the driver, which does not stop the rings one by one.
     fn set_status(&mut self, status: u8) {
         self.status = status;
-        if status & DRIVER_OK == 0 {
+        if !self.driver_is_ready() {
             self.halt();
         }
-    }
-
-    /// Whether no ring lies in memory that is to go while the device runs.
-    fn check_unused(&self, guest: u64, size: u64) -> Result<(), DeviceError> {
-        if !self.runs {
-            return Ok(());
-        }
-        for ring in self.rings.iter().flatten() {
-            let RingSetup { descriptor_area, driver_area, device_area, .. } =
-                ring.setup(self.memory.guest(), true)?;
-            let inside = |area: u64| area.checked_sub(guest).is_some_and(|into| into < size);
-            if [descriptor_area, driver_area, device_area].into_iter().any(inside) {
-                return Err(RelayError::InUse { guest }.into());
-            }
-        }
-        Ok(())
     }
 
     /// Has the device begin, once driver and rings are ready.
     fn start_when_ready(&mut self) -> Result<(), DeviceError> {
         let (rings, enabled) = (self.rings.iter().take(PAIR), self.enabled.iter().take(PAIR));
         let all = rings.clone().all(Option::is_some) && enabled.clone().all(|enabled| *enabled);
-        let speaks_of_status =
-            self.connection.machine.protocol_features().contains(ProtocolFeatures::STATUS);
-        let driver_ok = !speaks_of_status || self.status & DRIVER_OK != 0;
-        if self.runs || !all || !driver_ok {
+        if self.runs || !all || !self.driver_is_ready() {
             return Ok(());
         }
-        let setups = rings.flatten().map(|ring| self.setup_of(ring)).collect::<Result<_, _>>()?;
+        let setups =
+            rings.flatten().map(|ring| self.setup_of(ring)).collect::<Result<Vec<_>, _>>()?;
+        let areas =
+            setups.iter().flat_map(|it| [it.descriptor_area, it.driver_area, it.device_area]);
+        let in_use = Use { rings: areas.collect() };
         self.with_device(|device| {
             let features = device_features(self.features, device.capabilities());
             device.start(&Setup { features, rings: setups })
         })?;
-        self.runs = true;
+        (self.runs, self.in_use) = (true, in_use);
         self.stopped_at.fill(None);
         Ok(())
+    }
+
+    /// Whether the driver says that it is, if it says anything of that.
+    fn driver_is_ready(&self) -> bool {
+        let agreed = self.connection.machine.protocol_features();
+        !agreed.contains(ProtocolFeatures::STATUS)
+            || self.status & (DRIVER_OK | FAILED) == DRIVER_OK
     }
 
     /// The device works on no ring any more.
@@ -229,9 +266,14 @@ impl Session {
         if !std::mem::take(&mut self.runs) {
             return;
         }
+        self.in_use = Use::default();
         let Some(device) = &mut *self.device.lock() else { return };
-        for (place, base) in self.stopped_at.iter_mut().zip(device.stop()) {
+        let stopped = device.stop().into_iter();
+        for ((place, ring), base) in self.stopped_at.iter_mut().zip(&mut self.rings).zip(stopped) {
             *place = base;
+            if let (Some(ring), Some(base)) = (ring, base) {
+                ring.go_on_from(base);
+            }
         }
     }
 
@@ -243,11 +285,11 @@ impl Session {
 
     fn with_memory(
         &mut self,
-        change: impl FnOnce(&mut super::memory::Memory, &mut dyn VdpaDevice) -> Result<(), DeviceError>,
+        change: impl FnOnce(&mut Memory, &mut dyn VdpaDevice, &Use) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
         let mut device = self.device.lock();
         let device = device.as_mut().ok_or(RelayError::NoDevice)?;
-        change(&mut self.memory, &mut **device)
+        change(&mut self.memory, &mut **device, &self.in_use)
     }
 
     fn with_device<T>(

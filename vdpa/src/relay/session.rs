@@ -1,7 +1,7 @@
 //! One connection to a front-end, and the device behind it.
 
 use super::config::RelayConfig;
-use super::memory::Memory;
+use super::memory::{Memory, Use};
 use super::ring::Ring;
 use crate::device::VdpaDevice;
 use ringport::doorbell::Doorbell;
@@ -26,6 +26,8 @@ pub(super) struct Setup {
     config: RelayConfig,
     backend: BackendConfig,
     device: SharedDevice,
+    /// The device's own.
+    pub(super) gone: OwnedFd,
 }
 
 /// The device, which one session at a time uses.
@@ -44,11 +46,14 @@ pub(super) struct Session {
     pub(super) enabled: Vec<bool>,
     pub(super) features: u64,
     pub(super) status: u8,
-    /// The device works on the rings.
+    /// The device works on the rings, which are there.
     pub(super) runs: bool,
+    pub(super) in_use: Use,
     /// By number: where rings were when the device stopped.
     pub(super) stopped_at: Vec<Option<RingBase>>,
     pub(super) channel: Channel,
+    /// The configuration changed, and there was no channel on which to say so.
+    pub(super) unsaid: bool,
     /// What comes and goes.
     pub(super) side: Reactor,
     /// The message that is half here, by its number, and when its end is due.
@@ -75,8 +80,9 @@ impl Setup {
         device: Box<dyn VdpaDevice>,
     ) -> Result<Self, DeviceError> {
         let backend = config.backend(device.capabilities())?;
+        let gone = device.gone().try_clone_to_owned().map_err(CallError::io("keep an eventfd"))?;
         let device = SharedDevice(Arc::new(Mutex::new(Some(device))));
-        Ok(Self { config, backend, device })
+        Ok(Self { config, backend, device, gone })
     }
 
     pub(super) fn take_device(&self) -> Option<Box<dyn VdpaDevice>> {
@@ -112,8 +118,10 @@ impl endpoint::Session for Session {
             features: 0,
             status: 0,
             runs: false,
+            in_use: Use::default(),
             stopped_at: vec![None; rings],
             channel: Channel::new(0),
+            unsaid: false,
             side,
             half: None,
             config: setup.config,
@@ -222,6 +230,7 @@ impl Session {
             // Eight bytes of a counter; there is nothing to learn from it.
             let _ = nix::unistd::read(device.config_changed(), &mut [0; 8]);
         }
+        self.unsaid = !self.channel.is_open();
         self.channel.tell_changed(&self.side, CHANNEL)
     }
 

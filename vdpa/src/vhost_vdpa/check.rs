@@ -6,7 +6,7 @@ use ringport_vhost_user::backend::RingBase;
 use std::ops::RangeInclusive;
 
 /// `VIRTIO_F_RING_PACKED`.
-const RING_PACKED: u64 = 1 << 34;
+pub(super) const RING_PACKED: u64 = 1 << 34;
 
 /// The bases of rings that begin, as they travel.
 const SPLIT_START: u32 = 0;

@@ -1,5 +1,6 @@
 //! Opening a device, and asking what it can do.
 
+use super::check::RING_PACKED;
 use super::limits::subtract;
 use crate::device::{Capabilities, DeviceError};
 use crate::discovery::{Discovery, FoundDevice};
@@ -42,7 +43,7 @@ pub(super) fn open(path: &Path, discovery: &Discovery) -> Result<Opened, DeviceE
     file.set_backend_features(backend)?;
     let found = file.device_number().ok();
     let found = found.and_then(|it| discovery.by_number(major(it), minor(it)));
-    let capabilities = capabilities(&file, discovery, found.as_ref())?;
+    let capabilities = capabilities(&file, discovery, found.as_ref(), backend)?;
     let doorbells = (0..capabilities.rings).map(|ring| file.has_doorbell(ring)).collect();
     Ok(Opened { file, backend, capabilities, doorbells })
 }
@@ -51,8 +52,11 @@ fn capabilities(
     file: &VhostVdpaFile,
     discovery: &Discovery,
     found: Option<&FoundDevice>,
+    backend: BackendFeatures,
 ) -> Result<Capabilities, DeviceError> {
-    let features = file.features()?;
+    // A packed ring does not say where it stands, and only a device that is suspended can.
+    let suspends = backend.has(BackendFeatures::SUSPEND);
+    let features = file.features()? & if suspends { u64::MAX } else { !RING_PACKED };
     if features & ACCESS_PLATFORM == 0 {
         return Err(DeviceError::Unable(
             "be used: it does not offer ACCESS_PLATFORM, so it goes past the IOMMU (QEMU's virtio devices \

@@ -90,6 +90,9 @@ struct State {
     calls: Vec<Told>,
     mapped: Vec<DeviceMemory>,
     running: Option<Running>,
+    /// Where rings are said to have stopped, if not where they did; as it travels.
+    stopped_at: Option<u32>,
+    started_at: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -104,7 +107,14 @@ impl Fake {
     pub fn new(config: FakeConfig) -> (Self, Handle) {
         let bell = || Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
         let (changed, gone, capabilities) = (bell(), bell(), config.capabilities.clone());
-        let state = State { config, calls: Vec::new(), mapped: Vec::new(), running: None };
+        let state = State {
+            config,
+            calls: Vec::new(),
+            mapped: Vec::new(),
+            running: None,
+            stopped_at: None,
+            started_at: Vec::new(),
+        };
         let state = Arc::new(Mutex::new(state));
         let handle = Handle { state, changed: Arc::clone(&changed), gone: Arc::clone(&gone) };
         (Self { capabilities, handle: handle.clone(), changed, gone }, handle)
@@ -130,6 +140,16 @@ impl Handle {
 
     pub fn runs(&self) -> bool {
         self.lock().running.is_some()
+    }
+
+    /// Where it says from now on that rings stopped.
+    pub fn pretend_stopped_at(&self, base: u32) {
+        self.lock().stopped_at = Some(base);
+    }
+
+    /// Where the rings began last.
+    pub fn started_at(&self) -> Vec<u32> {
+        self.lock().started_at.clone()
     }
 
     pub fn yank(&self) {
@@ -221,6 +241,7 @@ impl VdpaDevice for Fake {
         if !state.config.starts {
             return Err(DeviceError::FeaturesRefused { features });
         }
+        state.started_at = setup.rings.iter().map(|ring| ring.base.to_wire()).collect();
         state.running = Some(Running::new(&state.mapped, setup));
         Ok(())
     }
@@ -244,6 +265,9 @@ impl VdpaDevice for Fake {
         state.calls.push(Told::Stop);
         let Some(Running { mut controls, .. }) = state.running.take() else { return Vec::new() };
         let restores = state.config.capabilities.restores_base;
+        if let Some(word) = state.stopped_at {
+            return vec![RingBase::from_wire(true, word, 64); 2];
+        }
         let bases = controls.iter_mut().map(|control| {
             control.stop();
             control.base().filter(|_| restores)

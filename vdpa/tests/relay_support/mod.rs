@@ -1,9 +1,14 @@
 //! A fake device, which is our own virtio device on the memory that it is told of, and a relay in a
-//! thread of its own.
+//! thread of its own; and a front-end that says what it likes.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
 mod fake;
+mod front;
+#[path = "../../../vhost-user/tests/device_support/raw.rs"]
+mod raw;
 mod served;
 
 pub use fake::{Fake, FakeConfig, Handle, Told};
+pub use front::{FRONT_END, Front, LEN, READY, SIZE, memory, region};
+pub use raw::{Answer, Raw};
 pub use served::{PATIENCE, Place, Served, eventually};

@@ -83,6 +83,18 @@ impl Served {
         }
     }
 
+    /// Why a connection ends before there is a link.
+    #[track_caller]
+    pub fn not_linked(&self) -> String {
+        loop {
+            match self.next() {
+                Event::Refused(reason) => return reason.to_string(),
+                Event::RequestRefused(_) | Event::PairsEnabled(_) => {}
+                other => panic!("it is not refused: {other:?}"),
+            }
+        }
+    }
+
     #[track_caller]
     pub fn link_down(&self) -> String {
         loop {
