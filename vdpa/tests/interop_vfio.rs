@@ -12,31 +12,27 @@
 #[path = "interop_vhost_vdpa/arp.rs"]
 mod arp;
 mod lab;
+#[path = "interop_vfio/relay.rs"]
+mod relay;
 mod relay_support;
 #[allow(dead_code, reason = "a part of it")]
 #[path = "interop_vhost_vdpa/rig.rs"]
 mod rig;
 
 use lab::{Inside, Tier, in_vm};
-use relay_support::{Place, Served, eventually};
 use rig::{BEGINNING, FEATURES, Rig, is_ready};
 use ringport::doorbell::Doorbell;
-use ringport::retry::Reconnect;
 use ringport_vdpa::device::DeviceMemory;
 use ringport_vdpa::{DeviceError, PciAddress, VdpaDevice, VfioVirtio};
 use ringport_vhost_user::backend::RingBase;
-use ringport_vhost_user::device::SocketRole;
-use ringport_vhost_user::{Driver, DriverConfig, driver};
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
-const SOON: Reconnect =
-    Reconnect::Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(100) };
 /// Of the interface on the same wire.
 const THEIRS: [u8; 4] = [10, 0, 0, 1];
 
@@ -196,79 +192,6 @@ fn function_that_is_taken_away_is_told_and_waits_until_it_is_dropped() {
         ask(&mut rig, &device, 1);
         assert!(!removal.is_finished());
         drop(device);
-        removal.join().unwrap();
-    });
-}
-
-#[track_caller]
-fn link_up(driver: &mut Driver) -> driver::Link {
-    let end = Instant::now() + LONG;
-    while Instant::now() < end {
-        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
-            Some(driver::Event::LinkUp(link)) => return *link,
-            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
-            _ => {}
-        }
-    }
-    panic!("no link");
-}
-
-/// A front-end that has a link.
-fn front_end(place: &Place) -> (Driver, driver::Link) {
-    let config = DriverConfig { ring_size: 64, ..DriverConfig::default() };
-    let mut driver = Driver::open(&place.address(), SocketRole::Connect(SOON), config).unwrap();
-    let link = link_up(&mut driver);
-    (driver, link)
-}
-
-/// Asks by a link, and hears of it.
-#[track_caller]
-fn ask_by(link: &mut driver::Link, times: u8) {
-    let mac = link.parameters.mac.expect("an address");
-    for time in 0..times {
-        let mut burst = link.tx[0].tx_burst(1).unwrap();
-        burst.push(&arp::question(mac, [10, 0, 0, 100 + time], THEIRS)).unwrap();
-        burst.commit();
-        let mut heard = false;
-        eventually("an answer", || {
-            let burst = link.rx[0].rx_burst(8).unwrap();
-            let answer = |packet: &[u8]| arp::is_answer(packet, mac, THEIRS);
-            heard |= burst.packets().any(|packet| answer(&packet.detach()));
-            heard
-        });
-    }
-}
-
-#[test]
-fn drivers_that_come_and_go_reach_the_wire_through_the_relay() {
-    let test = "drivers_that_come_and_go_reach_the_wire_through_the_relay";
-    in_vm(test, Tier::T3, |inside| {
-        let place = Place::new();
-        let relay = Served::listen(&place, open(function(inside)));
-        for round in 0..20 {
-            let (driver, mut link) = front_end(&place);
-            relay.link_up();
-            ask_by(&mut link, 5);
-            drop((link, driver));
-            println!("round {round}: {}", relay.link_down());
-        }
-    });
-}
-
-#[test]
-fn function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it() {
-    let test = "function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it";
-    in_vm(test, Tier::T3, |inside| {
-        let place = Place::new();
-        let relay = Served::listen(&place, open(function(inside)));
-        let (_driver, mut link) = front_end(&place);
-        relay.link_up();
-        ask_by(&mut link, 2);
-        let removal = take_away(inside);
-        assert!(relay.link_down().contains("gone"));
-        // The relay goes with its device.
-        drop(relay);
-        eventually("sriov_numvfs is written", || removal.is_finished());
         removal.join().unwrap();
     });
 }
