@@ -19,6 +19,7 @@
 //! | [`handover`] | changing a queue while another thread works on it |
 //! | [`link`] | the state that a link's control side shares with its queues |
 //! | [`tap`] | a Linux TAP as a port: packets to and from the kernel |
+//! | [`vfio`] | PCI functions under vfio-pci: their calls, typed, and memory that they may use |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa devices: their calls, typed, and memory that they may use |
 //! | [`virtio_net`] | the packet header of virtio network devices and of a TAP |
 //! | `smoltcp` (feature) | a port as the device of a TCP/IP stack |
@@ -66,6 +67,8 @@ pub mod software;
 pub mod stats;
 #[cfg(not(loom))]
 pub mod tap;
+#[cfg(not(loom))]
+pub mod vfio;
 #[cfg(not(loom))]
 pub mod vhost_vdpa;
 #[cfg(not(loom))]

@@ -19,8 +19,10 @@ mod message;
 mod rings;
 mod sys;
 
+pub(crate) use file::major_number;
 pub use file::{BackendFeatures, VhostVdpaFile};
 pub use memory::AddressSpace;
+pub(crate) use memory::address;
 pub use sys::{CONFIG_MAX, RingAddresses};
 
 #[cfg(test)]

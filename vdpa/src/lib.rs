@@ -18,6 +18,7 @@
 //! | [`files`] | the files by which devices and sockets are handed on |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`pci`] | addresses of PCI functions |
+//! | [`vfio_virtio`] | a virtio PCI function under vfio-pci as a device |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
 
@@ -28,9 +29,11 @@ pub mod files;
 pub mod lookup;
 pub mod pci;
 pub mod relay;
+pub mod vfio_virtio;
 pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
 pub use pci::PciAddress;
 pub use relay::{Relay, RelayConfig};
+pub use vfio_virtio::VfioVirtio;
 pub use vhost_vdpa::VhostVdpa;

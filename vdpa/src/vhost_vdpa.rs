@@ -15,14 +15,14 @@
 //! said would be of the past. Devices that can neither be suspended nor begin elsewhere than at a
 //! ring's beginning (`virtio-pci` behind `vp_vdpa`) cannot go on with rings that have been in use.
 
-mod check;
-mod limits;
+pub(crate) mod check;
+pub(crate) mod limits;
 mod memory;
 mod open;
 mod reset;
 mod start;
-mod watch;
-mod within;
+pub(crate) mod watch;
+pub(crate) mod within;
 
 use crate::device::{Capabilities, DeviceError, DeviceMemory, DoorbellPage, Setup, VdpaDevice};
 use crate::discovery::Discovery;
@@ -244,7 +244,7 @@ impl Drop for VhostVdpa {
 }
 
 /// Signals an eventfd that a driver may have filled, to make us wait.
-fn kick(eventfd: &Arc<OwnedFd>) -> Result<(), DeviceError> {
+pub(crate) fn kick(eventfd: &Arc<OwnedFd>) -> Result<(), DeviceError> {
     let own = eventfd.try_clone().map_err(failed("duplicate an eventfd"))?;
     let doorbell = Doorbell::from_peer(own).map_err(io::Error::other);
     let rung = doorbell.and_then(|doorbell| doorbell.ring().map_err(io::Error::other));
@@ -252,6 +252,6 @@ fn kick(eventfd: &Arc<OwnedFd>) -> Result<(), DeviceError> {
 }
 
 /// For `map_err` on the system's calls.
-fn failed(call: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
+pub(crate) fn failed(call: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
     move |source| DeviceError::Call { call, source }
 }

@@ -275,7 +275,7 @@ pub(super) fn require_vhost_vdpa(file: &Metadata, devices: &str) -> io::Result<(
 }
 
 /// Major number of a kind of character device, in the words of `/proc/devices`.
-pub(super) fn major_number(devices: &str, wanted: &str) -> Option<u64> {
+pub(crate) fn major_number(devices: &str, wanted: &str) -> Option<u64> {
     let lines = devices.lines().take_while(|line| !line.starts_with("Block"));
     let mut entries = lines.filter_map(|line| line.trim().split_once(' '));
     let (number, _) = entries.find(|(_, name)| *name == wanted)?;

@@ -123,7 +123,7 @@ impl Mapped {
 
 /// Where the range is in this process, if it is in the memory, and of whole pages: the kernel rounds
 /// others up, and gives away what is beside them.
-fn address(memory: &Mapping, iova: u64, offset: u64, len: u64) -> Option<u64> {
+pub(crate) fn address(memory: &Mapping, iova: u64, offset: u64, len: u64) -> Option<u64> {
     let page = page_len() as u64;
     let whole = len > 0 && [iova, offset, len].iter().all(|it| it % page == 0);
     let end = offset.checked_add(len)?;

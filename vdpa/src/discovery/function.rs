@@ -4,7 +4,7 @@ use super::{Discovery, link_name, names};
 use crate::pci::PciAddress;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The physical function that a virtual one belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,20 @@ impl Discovery {
         fs::read_to_string(file).unwrap_or_default().lines().filter_map(reserved).collect()
     }
 
-    fn pci_place(&self, function: PciAddress) -> std::path::PathBuf {
+    /// The driver that has a function, if one has.
+    pub(crate) fn function_driver(&self, function: PciAddress) -> Option<String> {
+        link_name(&self.pci_place(function).join("driver"))
+    }
+
+    /// The node of VFIO, and that of the IOMMU group that a function is in, if an IOMMU is in front of it.
+    pub(crate) fn vfio_nodes(&self, function: PciAddress) -> Option<[PathBuf; 2]> {
+        let group = link_name(&self.pci_place(function).join("iommu_group"))?;
+        let directory = self.root.join("dev/vfio");
+        Some([directory.join("vfio"), directory.join(group)])
+    }
+
+    /// Where sysfs has a function.
+    pub(crate) fn pci_place(&self, function: PciAddress) -> PathBuf {
         self.sys(&format!("bus/pci/devices/{function}"))
     }
 }

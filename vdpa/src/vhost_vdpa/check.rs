@@ -18,7 +18,7 @@ pub(super) fn is_packed(features: u64) -> bool {
 }
 
 /// Checks all that a device is to begin with against what it can do and the memory that it has.
-pub(super) fn setup<'r, I: Iterator<Item = &'r RangeInclusive<u64>>>(
+pub(crate) fn setup<'r, I: Iterator<Item = &'r RangeInclusive<u64>>>(
     setup: &Setup,
     capabilities: &Capabilities,
     mapped: impl Fn() -> I,

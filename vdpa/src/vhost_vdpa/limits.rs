@@ -19,15 +19,15 @@ const UNFORESEEN: &str = "map memory; reach, overlap, RLIMIT_MEMLOCK and the num
 
 /// A range that is mapped, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) range: RangeInclusive<u64>,
+pub(crate) struct Taken {
+    pub(crate) range: RangeInclusive<u64>,
     /// Bytes of each of its pages.
     page: u64,
 }
 
 /// What limits mapping.
 #[derive(Debug)]
-pub(super) struct Limits<'c> {
+pub(crate) struct Limits<'c> {
     capabilities: &'c Capabilities,
     /// Bytes that are locked in this process, and that may be; none without a limit.
     lock: Option<(u64, u64)>,
@@ -39,8 +39,13 @@ impl<'c> Limits<'c> {
         Self { capabilities, lock: capabilities.locks_memory.then(memory_lock).flatten() }
     }
 
+    /// With as many bytes locked, and as many that may be.
+    pub(crate) fn with_lock(capabilities: &'c Capabilities, lock: Option<(u64, u64)>) -> Self {
+        Self { capabilities, lock }
+    }
+
     /// Checks all `memory` that is to be mapped beside what is. Returns what it takes.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         memory: &[DeviceMemory],
         mapped: &[Taken],
@@ -150,12 +155,12 @@ fn without(part: &RangeInclusive<u64>, hole: &RangeInclusive<u64>) -> Vec<RangeI
 fn memory_lock() -> Option<(u64, u64)> {
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    (limit != RLIM_INFINITY).then(|| (locked(&status), limit))
+    (limit != RLIM_INFINITY).then(|| (locked(&status, "VmPin:"), limit))
 }
 
-/// Bytes of the line `VmPin: 262144 kB`; zero without it.
-fn locked(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPin:"));
+/// Bytes of the line `VmPin: 262144 kB`, or another of that kind; zero without it.
+pub(crate) fn locked(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
     kib.unwrap_or(0_u64).saturating_mul(1024)
 }

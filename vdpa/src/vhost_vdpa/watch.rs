@@ -155,7 +155,7 @@ fn identity(file: &Metadata) -> (u64, u64) {
 }
 
 /// An eventfd that nobody waits for in a read or write.
-pub(super) fn eventfd() -> io::Result<EventFd> {
+pub(crate) fn eventfd() -> io::Result<EventFd> {
     Ok(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?)
 }
 

@@ -32,7 +32,7 @@ fn wait<T: Send + 'static>(
 }
 
 /// The error of what did not happen in its time.
-pub(super) fn late(what: &'static str, patience: Duration) -> DeviceError {
+pub(crate) fn late(what: &'static str, patience: Duration) -> DeviceError {
     DeviceError::Late { what, seconds: patience.as_secs() }
 }
 

@@ -120,6 +120,12 @@ impl Rig {
         }
     }
 
+    /// Asks for a call with the next packet. Returns whether some wait already.
+    #[allow(dead_code, reason = "not all tests look at calls themselves")]
+    pub(crate) fn arm(&mut self) -> bool {
+        self.rx.arm().unwrap()
+    }
+
     /// Sends a frame to all, and expects it back from a device that returns those.
     #[track_caller]
     pub(crate) fn bounce(&mut self, number: u64) {

@@ -144,7 +144,7 @@ fn holes_leave_what_is_around_them() {
 
 #[test]
 fn locked_memory_is_read_in_kibibytes() {
-    assert_eq!(locked("VmLck:\t  8 kB\nVmPin:\t  262144 kB\n"), 256 << 20);
-    assert_eq!(locked("VmPin: no\n"), 0);
-    assert_eq!(locked(""), 0);
+    assert_eq!(locked("VmLck:\t  8 kB\nVmPin:\t  262144 kB\n", "VmPin:"), 256 << 20);
+    assert_eq!(locked("VmPin: no\n", "VmPin:"), 0);
+    assert_eq!(locked("", "VmPin:"), 0);
 }

@@ -1,0 +1,124 @@
+//! The relay in front of a virtual function under vfio-pci, with our driver.
+
+use super::lab::{Tier, in_vm};
+use super::relay_support::{Place, Served, eventually};
+use super::{LONG, THEIRS, arp, function, open, take_away};
+use ringport::error::QueueError;
+use ringport::retry::Reconnect;
+use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::{Driver, DriverConfig, driver};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const SOON: Reconnect =
+    Reconnect::Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(100) };
+
+#[track_caller]
+fn link_up(driver: &mut Driver) -> driver::Link {
+    let end = Instant::now() + LONG;
+    while Instant::now() < end {
+        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
+            Some(driver::Event::LinkUp(link)) => return *link,
+            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
+            _ => {}
+        }
+    }
+    panic!("no link");
+}
+
+/// A front-end that has a link.
+fn front_end(place: &Place) -> (Driver, driver::Link) {
+    let config = DriverConfig { ring_size: 64, ..DriverConfig::default() };
+    let mut driver = Driver::open(&place.address(), SocketRole::Connect(SOON), config).unwrap();
+    let link = link_up(&mut driver);
+    (driver, link)
+}
+
+/// Asks by a link, and hears of it.
+#[track_caller]
+fn ask_by(link: &mut driver::Link, times: u8) {
+    let mac = link.parameters.mac.expect("an address");
+    for time in 0..times {
+        let mut burst = link.tx[0].tx_burst(1).unwrap();
+        burst.push(&arp::question(mac, [10, 0, 0, 100 + time], THEIRS)).unwrap();
+        burst.commit();
+        let mut heard = false;
+        eventually("an answer", || {
+            let burst = link.rx[0].rx_burst(8).unwrap();
+            let answer = |packet: &[u8]| arp::is_answer(packet, mac, THEIRS);
+            heard |= burst.packets().any(|packet| answer(&packet.detach()));
+            heard
+        });
+    }
+}
+
+#[test]
+fn drivers_that_come_and_go_reach_the_wire_through_the_relay() {
+    let test = "relay::drivers_that_come_and_go_reach_the_wire_through_the_relay";
+    in_vm(test, Tier::T3, |inside| {
+        let place = Place::new();
+        let relay = Served::listen(&place, open(function(inside)));
+        for round in 0..20 {
+            let (driver, mut link) = front_end(&place);
+            relay.link_up();
+            ask_by(&mut link, 5);
+            drop((link, driver));
+            println!("round {round}: {}", relay.link_down());
+        }
+    });
+}
+
+/// Asks as fast as it goes until the link ends, and counts the packets that come back.
+fn keep_asking(mut link: driver::Link, heard: &Arc<AtomicUsize>) -> JoinHandle<QueueError> {
+    let heard = Arc::clone(heard);
+    let mac = link.parameters.mac.unwrap();
+    let question = arp::question(mac, [10, 0, 0, 99], THEIRS);
+    std::thread::spawn(move || {
+        let mut turn = || {
+            let mut burst = link.tx[0].tx_burst(1)?;
+            // There may be no room.
+            let _ = burst.push(&question);
+            burst.commit();
+            let burst = link.rx[0].rx_burst(8)?;
+            let count = burst.len();
+            burst.release(count);
+            Ok(count)
+        };
+        loop {
+            match turn() {
+                Ok(count) => heard.fetch_add(count, Ordering::Relaxed),
+                Err(error) => return error,
+            };
+            std::thread::yield_now();
+        }
+    })
+}
+
+#[test]
+fn function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it() {
+    let test = "relay::function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it";
+    in_vm(test, Tier::T3, |inside| {
+        let place = Place::new();
+        let relay = Served::listen(&place, open(function(inside)));
+        let (mut driver, mut link) = front_end(&place);
+        relay.link_up();
+        ask_by(&mut link, 2);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let traffic = keep_asking(link, &heard);
+        eventually("traffic", || heard.load(Ordering::Relaxed) > 20);
+        let removal = take_away(inside);
+        assert!(relay.link_down().contains("gone"));
+        // The relay goes with its device.
+        drop(relay);
+        eventually("sriov_numvfs is written", || removal.is_finished());
+        removal.join().unwrap();
+        eventually("the end of traffic", || {
+            driver.poll(Some(Duration::from_millis(10))).unwrap();
+            traffic.is_finished()
+        });
+        let ended = traffic.join().unwrap();
+        println!("{heard:?} packets came back, then: {ended}");
+    });
+}
