@@ -2,8 +2,10 @@
 //! thread of its own.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
+mod drive;
 mod fake;
 mod served;
 
+pub use drive::{drive, drive_at, exchange, link_up};
 pub use fake::{Fake, FakeConfig, Handle, Told};
 pub use served::{PATIENCE, Place, Served, eventually};
