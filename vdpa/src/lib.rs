@@ -16,12 +16,15 @@
 //! | [`Relay`] | a vhost-user socket for one device |
 //! | [`discovery`] | which devices of the kernel there are, and of which PCI functions |
 //! | [`files`] | the files by which devices and sockets are handed on |
+//! | `daemon` | many devices that come and go, with the programs `ringport-vdpad` and `ringport-vdpactl` (feature `daemon`) |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`pci`] | addresses of PCI functions |
 //! | [`vfio_virtio`] | a virtio PCI function under vfio-pci as a device |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod device;
 pub mod discovery;
 pub mod files;

@@ -9,64 +9,31 @@
     reason = "a test"
 )]
 
-#[allow(dead_code, reason = "a part of it")]
-#[path = "interop_vhost_vdpa/arp.rs"]
-mod arp;
+#[path = "interop_relay/ask.rs"]
+mod ask;
 mod lab;
 mod relay_support;
 
+use ask::ask;
 use lab::{Inside, Tier, in_vm};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use relay_support::{PATIENCE, Place, Served, eventually};
+use relay_support::{Place, Served, eventually, link_up};
 use ringport::retry::Reconnect;
 use ringport_vdpa::VhostVdpa;
 use ringport_vhost_user::device::SocketRole;
-use ringport_vhost_user::{Driver, DriverConfig, driver};
+use ringport_vhost_user::{Driver, DriverConfig};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Reconnect =
     Reconnect::Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(100) };
-/// Of the interface on the same wire.
-const THEIRS: [u8; 4] = [10, 0, 0, 1];
 
-/// A device on a wire with an interface that has the address [`THEIRS`], served by a relay.
+/// A device on a wire with an interface that has the address 10.0.0.1, served by a relay.
 fn relay(inside: &Inside, node: &Path, place: &Place, interface: &str) -> Served {
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).unwrap();
     inside.sh(&format!("ip address add 10.0.0.1/24 dev {interface}; ip link set {interface} up"));
     Served::listen(place, VhostVdpa::open(node).unwrap())
-}
-
-#[track_caller]
-fn link_up(driver: &mut Driver) -> driver::Link {
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
-        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
-            Some(driver::Event::LinkUp(link)) => return *link,
-            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
-            _ => {}
-        }
-    }
-    panic!("no link");
-}
-
-/// Asks as often for the interface's address, and hears of it.
-#[track_caller]
-fn ask(link: &mut driver::Link, times: u8) {
-    let mac = link.parameters.mac.expect("an address");
-    for time in 0..times {
-        let mut burst = link.tx[0].tx_burst(1).unwrap();
-        burst.push(&arp::question(mac, [10, 0, 0, 100 + time], THEIRS)).unwrap();
-        burst.commit();
-        let mut heard = false;
-        eventually("an answer", || {
-            let burst = link.rx[0].rx_burst(8).unwrap();
-            let answer = |packet: &[u8]| arp::is_answer(packet, mac, THEIRS);
-            heard |= burst.packets().any(|packet| answer(&packet.detach()));
-            heard
-        });
-    }
 }
 
 fn front_ends_come_and_go(relay: &Served, place: &Place, rounds: u8) {

@@ -10,66 +10,14 @@
 
 mod relay_support;
 
-use relay_support::{Fake, FakeConfig, Handle, PATIENCE, Place, Served, Told, eventually};
-use ringport::retry::Reconnect;
+use relay_support::{Fake, FakeConfig, PATIENCE, Place, Served, Told, drive, exchange, link_up};
 use ringport_bench::interop::census::Census;
 use ringport_vdpa::relay::{Event, RelayError};
 use ringport_vdpa::{Relay, RelayConfig};
 use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::driver;
 use ringport_vhost_user::wire::feature;
-use ringport_vhost_user::{Driver, DriverConfig, driver};
 use std::time::{Duration, Instant};
-
-const SOON: Reconnect =
-    Reconnect::Backoff { initial: Duration::from_millis(5), max: Duration::from_millis(20) };
-
-fn drive(place: &Place, packed: bool) -> Driver {
-    let config = DriverConfig { ring_size: 64, packed, ..DriverConfig::default() };
-    Driver::open(&place.address(), SocketRole::Connect(SOON), config).unwrap()
-}
-
-/// Polls a driver until its link is up.
-#[track_caller]
-fn link_up(driver: &mut Driver) -> driver::Link {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
-            Some(driver::Event::LinkUp(link)) => return *link,
-            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
-            _ => {}
-        }
-    }
-    panic!("no link");
-}
-
-fn frame(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect()
-}
-
-/// A few packets each way.
-#[track_caller]
-fn exchange(link: &mut driver::Link, device: &Handle, rounds: u8) {
-    for seed in 0..rounds {
-        let frames: Vec<_> = (0..4).map(|n| frame(60 + 97 * n, seed)).collect();
-        let mut burst = link.tx[0].tx_burst(4).unwrap();
-        frames.iter().for_each(|frame| burst.push(frame).unwrap());
-        assert_eq!(burst.commit(), 4);
-        let mut got = Vec::new();
-        eventually("the device has received", || {
-            got.extend(device.receive());
-            got.len() >= 4
-        });
-        assert_eq!(got, frames);
-        eventually("the device has room", || device.send(&frames[..1]) == 1);
-        let mut got = Vec::new();
-        eventually("the driver has received", || {
-            let burst = link.rx[0].rx_burst(8).unwrap();
-            got.extend(burst.packets().map(|packet| packet.detach().to_vec()));
-            !got.is_empty()
-        });
-        assert_eq!(got, frames[..1]);
-    }
-}
 
 #[test]
 fn packets_pass_between_driver_and_device_on_both_kinds_of_rings() {

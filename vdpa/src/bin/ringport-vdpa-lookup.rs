@@ -1,21 +1,24 @@
 //! Serves a list of devices and their vhost-user sockets over gRPC.
 
+#[path = "shared/logging.rs"]
+mod logging;
+#[path = "shared/report.rs"]
+mod report;
+#[path = "shared/values.rs"]
+mod values;
+
 use clap::{Parser, ValueEnum};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{Group, User};
 use ringport_vdpa::files::{Changes, Entry, socket_list};
 use ringport_vdpa::lookup::{Config, Line, Log, SOCKET, Server, Table, example};
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
 
 const AFTER: &str = "\
 Ends at SIGHUP, SIGINT, SIGTERM and SIGQUIT, and removes its socket. A socket that a killed server left is \
@@ -35,13 +38,13 @@ struct Options {
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
     /// Permissions of the socket, octal: whoever may write it may ask
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = octal)]
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = values::octal)]
     mode: u32,
     /// User that owns the socket, by name or number
-    #[arg(long, value_parser = user)]
+    #[arg(long, value_parser = values::user)]
     owner: Option<u32>,
     /// Group that owns the socket, by name or number
-    #[arg(long, value_parser = group)]
+    #[arg(long, value_parser = values::group)]
     group: Option<u32>,
     /// How the log on stderr looks
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -63,17 +66,7 @@ fn main() -> ExitCode {
     let options = Options::parse_from(std::env::args_os().map(with_two_dashes));
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            // Where stderr is gone there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "error: {text}");
-            ExitCode::FAILURE
-        }
+        Err(error) => report::failed(&*error),
     }
 }
 
@@ -109,17 +102,7 @@ fn log(options: &Options) -> Log {
     match options.log_format {
         Format::Original => Log::original(std::io::stderr()),
         Format::Text => {
-            let level = if options.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_target(false)
-                .with_max_level(level)
-                .log_internal_errors(false)
-                .with_writer(std::io::stderr)
-                .finish()
-                // Not what is below, frame by frame.
-                .with(Targets::new().with_target("ringport", level))
-                .init();
+            logging::start(options.verbose);
             Log::Tracing
         }
     }
@@ -219,21 +202,4 @@ fn take(entries: Vec<Entry>, log: &Log, table: &Table) -> Result<(), Box<dyn Err
     log.say(Line::Loaded);
     entries.iter().for_each(|entry| log.say(Line::Device(entry)));
     Ok(table.replace(entries)?)
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("permissions are octal, such as 660".into()),
-    }
-}
-
-fn user(text: &str) -> Result<u32, String> {
-    let named = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
-    text.parse().ok().or_else(named).ok_or_else(|| "there is no such user".into())
-}
-
-fn group(text: &str) -> Result<u32, String> {
-    let named = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
-    text.parse().ok().or_else(named).ok_or_else(|| "there is no such group".into())
 }

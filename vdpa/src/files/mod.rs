@@ -9,6 +9,7 @@ mod changes;
 mod entry;
 mod error;
 pub mod pci_list;
+mod replace;
 pub mod socket_list;
 
 pub use changes::Changes;
@@ -16,6 +17,7 @@ pub use changes::Changes;
 pub(crate) use entry::check_path;
 pub use entry::{Entry, EntryError, check};
 pub use error::{ContentError, FileError, Place};
+pub(crate) use replace::replace;
 
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -30,7 +32,7 @@ pub const DEVICES_MAX: usize = 4096;
 const BYTES_MAX: u64 = 2 << 20;
 
 /// Reads a regular file of at most [`BYTES_MAX`]: anything else must neither keep us waiting nor fill memory.
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |source: io::Error| FileError::Read { path: path.to_owned(), source };
     let nonblocking = OFlag::O_NONBLOCK.bits();
     let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;

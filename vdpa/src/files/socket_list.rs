@@ -13,19 +13,12 @@
 //! It is written in just this form, whole or not at all. Any JSON of the same meaning is read, and nothing
 //! else: no further keys, no device and no socket twice.
 
-use super::{ContentError, Entry, FileError, Place, check, read};
+use super::{ContentError, Entry, FileError, Place, check, read, replace};
 use crate::pci::PciAddress;
 use serde::Deserialize;
 use serde_path_to_error::{Path as JsonPath, Segment};
-use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
-/// Permissions of the file: there is nothing secret in it.
-const MODE: u32 = 0o644;
+use std::path::Path;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,14 +72,7 @@ fn unreadable(path: &JsonPath, error: &serde_json::Error) -> ContentError {
 /// make no [list](check).
 pub fn store(path: &Path, entries: &[Entry]) -> Result<(), FileError> {
     check(entries).map_err(|content| FileError::Content { path: path.to_owned(), content })?;
-    let temporary = temporary_of(path);
-    write_new(&temporary, show(entries).as_bytes())
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(|source| {
-            // The error that matters is the one before.
-            let _ = fs::remove_file(&temporary);
-            FileError::Write { path: path.to_owned(), source }
-        })
+    replace(path, show(entries).as_bytes())
 }
 
 /// A list in its form.
@@ -104,23 +90,6 @@ pub fn show(entries: &[Entry]) -> String {
     }
     text.push_str("]\n");
     text
-}
-
-/// What the file is called until it is whole. Always the same, so that what a kill leaves is found.
-fn temporary_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".tmp");
-    path.with_file_name(name)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    file.write_all(bytes)
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! thread of its own; and a front-end that says what it likes.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
 
+mod drive;
 mod fake;
 mod front;
 #[path = "../../../vhost-user/tests/device_support/raw.rs"]
 mod raw;
 mod served;
 
+pub use drive::{drive, drive_at, exchange, link_up};
 pub use fake::{Fake, FakeConfig, Handle, Told};
 pub use front::{FRONT_END, Front, LEN, READY, SIZE, memory, region};
 pub use raw::{Answer, Raw};

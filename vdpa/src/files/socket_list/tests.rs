@@ -1,4 +1,6 @@
+use super::super::replace::temporary_of;
 use super::*;
+use std::{fs, io};
 
 const TWO: &str = r#"[{
     "pciAddress": "0000:82:00.2",
