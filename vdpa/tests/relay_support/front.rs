@@ -38,7 +38,8 @@ pub struct Front {
 
 /// Memory of a guest.
 pub fn memory() -> File {
-    let memory = OwnedMemory::create("guest", LEN as usize, Backing::Pages).unwrap();
+    let memory =
+        OwnedMemory::create("guest", usize::try_from(LEN).unwrap(), Backing::Pages).unwrap();
     memory.fd().try_clone_to_owned().unwrap().into()
 }
 
