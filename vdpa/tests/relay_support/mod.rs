@@ -1,6 +1,7 @@
 //! A fake device, which is our own virtio device on the memory that it is told of, and a relay in a
 //! thread of its own; and a front-end that says what it likes.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part")]
+#![allow(clippy::print_stdout, reason = "says how far it is")]
 
 mod drive;
 mod fake;
