@@ -11,7 +11,7 @@ use ringport::reactor::{Interest, Reactor};
 use ringport_vhost_user::DeviceError;
 use ringport_vhost_user::backend::{BackendConfig, BackendMachine, RingBase};
 use ringport_vhost_user::device::DownReason;
-use ringport_vhost_user::endpoint::{self, Channel, Connection, Event, Events, Step};
+use ringport_vhost_user::endpoint::{self, Channel, Connection, Event, Events, HalfMessage, Step};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -56,9 +56,7 @@ pub(super) struct Session {
     pub(super) unsaid: bool,
     /// What comes and goes.
     pub(super) side: Reactor,
-    /// The message that is half here, by its number, and when its end is due.
-    half: Option<(u64, Instant)>,
-    config: RelayConfig,
+    half: HalfMessage,
     link: Arc<LinkState>,
     /// Nobody rings it: no queue is here.
     wake: Doorbell,
@@ -123,8 +121,7 @@ impl endpoint::Session for Session {
             channel: Channel::new(0),
             unsaid: false,
             side,
-            half: None,
-            config: setup.config,
+            half: HalfMessage::new(setup.config.answer_timeout),
             link,
             wake: Doorbell::create().map_err(CallError::io("eventfd"))?,
             up: None,
@@ -140,7 +137,7 @@ impl endpoint::Session for Session {
                 Step::Event(event) => self.on_event(event, events)?,
             }
         }
-        self.note_half();
+        self.half.note(&self.connection.machine);
         self.connection.flush()
     }
 
@@ -171,17 +168,12 @@ impl endpoint::Session for Session {
     }
 
     fn on_time(&mut self, now: Instant, _: &mut Events<Self>) -> Result<(), DownReason> {
-        if self.half.is_some_and(|(_, due)| now >= due)
-            && let Some(part) = self.connection.machine.unfinished()
-        {
-            let waited = self.config.answer_timeout;
-            return Err(DownReason::Protocol(DeviceError::Unfinished { part, waited }));
-        }
+        self.half.check(&self.connection.machine, now)?;
         self.connection.flush()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.half.map(|(_, due)| due)
+        self.half.deadline()
     }
 
     fn interest(&self) -> Interest {
@@ -232,18 +224,6 @@ impl Session {
         }
         self.unsaid = !self.channel.is_open();
         self.channel.tell_changed(&self.side, CHANNEL)
-    }
-
-    /// Gives the front-end time to finish the message that it has begun.
-    fn note_half(&mut self) {
-        let machine = &self.connection.machine;
-        let (number, begun) = (machine.heard(), machine.unfinished().is_some());
-        if !begun {
-            self.half = None;
-        } else if self.half.is_none_or(|(of, _)| of != number) {
-            let due = Instant::now().checked_add(self.config.answer_timeout);
-            self.half = due.map(|due| (number, due));
-        }
     }
 }
 

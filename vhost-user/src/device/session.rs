@@ -8,7 +8,7 @@ use super::rings::{Queues, Rings};
 use super::status::Status;
 use super::{DeviceConfig, DownReason, Event};
 use crate::backend::BackendMachine;
-use crate::endpoint::{self, Channel, Connection, Events, Step};
+use crate::endpoint::{self, Channel, Connection, Events, HalfMessage, Step};
 use crate::error::DeviceError;
 use crate::virtqueue::{CommandQueue, RxQueue, TxQueue};
 use crate::wire::ProtocolFeatures;
@@ -61,8 +61,7 @@ pub(super) struct Session {
     /// Both are those of the device before.
     pub(super) loaded: bool,
     pub(super) migration: Migration,
-    /// The message that is half here, by its number, and when its end is due.
-    half: Option<(u64, Instant)>,
+    half: HalfMessage,
     /// Since when the link is up.
     pub(super) up: Option<Instant>,
 }
@@ -113,7 +112,7 @@ impl endpoint::Session for Session {
             waiting: None,
             pairs_enabled: 0,
             channel: Channel::new(status.word()),
-            half: None,
+            half: HalfMessage::new(config.answer_timeout),
             up: None,
         })
     }
@@ -128,7 +127,7 @@ impl endpoint::Session for Session {
             }
             self.answer_if_settled(events)?;
         }
-        self.note_half();
+        self.half.note(&self.connection.machine);
         self.connection.flush()
     }
 
@@ -169,12 +168,7 @@ impl endpoint::Session for Session {
     }
 
     fn on_time(&mut self, now: Instant, events: &mut Events<Self>) -> Result<(), DownReason> {
-        if self.half.is_some_and(|(_, due)| now >= due)
-            && let Some(part) = self.connection.machine.unfinished()
-        {
-            let waited = self.config.answer_timeout;
-            return Err(DownReason::Protocol(DeviceError::Unfinished { part, waited }));
-        }
+        self.half.check(&self.connection.machine, now)?;
         let moved = self.end_late_transfer(now, events);
         moved.map_err(|error| DownReason::Protocol(error.into()))?;
         self.connection.flush()?;
@@ -183,7 +177,7 @@ impl endpoint::Session for Session {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let half = self.half.map(|(_, due)| due);
+        let half = self.half.deadline();
         let others = [self.connection.machine.deadline(), self.migration.deadline()];
         half.into_iter().chain(others.into_iter().flatten()).min()
     }
@@ -249,19 +243,6 @@ impl Session {
             && !self.connection.has_hung_up()
         {
             events.push_back(Event::ChannelEnded(reason));
-        }
-    }
-
-    /// Gives the front-end time to finish the message that it has begun. Between messages it may
-    /// take as long as it likes: its guest may be one that has not started its driver.
-    fn note_half(&mut self) {
-        let machine = &self.connection.machine;
-        let (number, begun) = (machine.heard(), machine.unfinished().is_some());
-        if !begun {
-            self.half = None;
-        } else if self.half.is_none_or(|(of, _)| of != number) {
-            let due = Instant::now().checked_add(self.config.answer_timeout);
-            self.half = due.map(|due| (number, due));
         }
     }
 }

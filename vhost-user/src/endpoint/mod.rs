@@ -8,6 +8,7 @@
 mod channel;
 mod connection;
 mod event;
+mod half;
 mod machine;
 mod source;
 
@@ -16,6 +17,7 @@ pub use source::SocketRole;
 
 pub use channel::Channel;
 pub use connection::{Connection, Step};
+pub use half::HalfMessage;
 pub use machine::Machine;
 
 use crate::error::DeviceError;
