@@ -106,6 +106,21 @@ pub struct Capabilities {
     pub restores_base: bool,
 }
 
+impl Capabilities {
+    /// Whether the configuration space has `count` bytes from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoConfig`]: it does not.
+    pub(crate) fn check_config(&self, offset: u32, count: usize) -> Result<(), DeviceError> {
+        let len = self.config_len;
+        let end = u32::try_from(count).ok().and_then(|more| offset.checked_add(more));
+        if end.is_none_or(|end| end > len) {
+            return Err(DeviceError::NoConfig { offset, len });
+        }
+        Ok(())
+    }
+}
+
 /// Memory that the device may use.
 #[derive(Debug, Clone)]
 pub struct DeviceMemory {

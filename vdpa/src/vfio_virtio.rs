@@ -120,11 +120,7 @@ impl VdpaDevice for VfioVirtio {
     }
 
     fn read_config(&self, offset: u32, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let len = self.capabilities.config_len;
-        let end = u32::try_from(bytes.len()).ok().and_then(|more| offset.checked_add(more));
-        if end.is_none_or(|end| end > len) {
-            return Err(DeviceError::NoConfig { offset, len });
-        }
+        self.capabilities.check_config(offset, bytes.len())?;
         Common(self.function()?).read_config(offset.into(), bytes)
     }
 
