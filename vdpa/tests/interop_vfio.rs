@@ -9,8 +9,8 @@
     reason = "a test"
 )]
 
-#[path = "interop_vhost_vdpa/arp.rs"]
-mod arp;
+#[path = "interop_relay/ask.rs"]
+mod ask;
 mod lab;
 #[path = "interop_vfio/relay.rs"]
 mod relay;
@@ -19,6 +19,7 @@ mod relay_support;
 #[path = "interop_vhost_vdpa/rig.rs"]
 mod rig;
 
+use ask::arp;
 use lab::{Inside, Tier, in_vm};
 use rig::{BEGINNING, FEATURES, Rig, is_ready};
 use ringport::doorbell::Doorbell;

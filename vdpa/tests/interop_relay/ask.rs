@@ -2,7 +2,7 @@
 
 #[allow(dead_code, reason = "a part of it")]
 #[path = "../interop_vhost_vdpa/arp.rs"]
-mod arp;
+pub(crate) mod arp;
 
 use super::relay_support::eventually;
 use ringport_vhost_user::driver;

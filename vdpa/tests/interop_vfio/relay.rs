@@ -1,8 +1,9 @@
 //! The relay in front of a virtual function under vfio-pci, with our driver.
 
+use super::ask::ask;
 use super::lab::{Tier, in_vm};
-use super::relay_support::{Place, Served, eventually};
-use super::{LONG, THEIRS, arp, function, open, take_away};
+use super::relay_support::{Place, Served, eventually, link_up};
+use super::{THEIRS, arp, function, open, take_away};
 use ringport::error::QueueError;
 use ringport::retry::Reconnect;
 use ringport_vhost_user::device::SocketRole;
@@ -10,23 +11,10 @@ use ringport_vhost_user::{Driver, DriverConfig, driver};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Reconnect =
     Reconnect::Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(100) };
-
-#[track_caller]
-fn link_up(driver: &mut Driver) -> driver::Link {
-    let end = Instant::now() + LONG;
-    while Instant::now() < end {
-        match driver.poll(Some(Duration::from_millis(100))).unwrap() {
-            Some(driver::Event::LinkUp(link)) => return *link,
-            Some(driver::Event::Refused(reason)) => println!("refused: {reason}"),
-            _ => {}
-        }
-    }
-    panic!("no link");
-}
 
 /// A front-end that has a link.
 fn front_end(place: &Place) -> (Driver, driver::Link) {
@@ -34,24 +22,6 @@ fn front_end(place: &Place) -> (Driver, driver::Link) {
     let mut driver = Driver::open(&place.address(), SocketRole::Connect(SOON), config).unwrap();
     let link = link_up(&mut driver);
     (driver, link)
-}
-
-/// Asks by a link, and hears of it.
-#[track_caller]
-fn ask_by(link: &mut driver::Link, times: u8) {
-    let mac = link.parameters.mac.expect("an address");
-    for time in 0..times {
-        let mut burst = link.tx[0].tx_burst(1).unwrap();
-        burst.push(&arp::question(mac, [10, 0, 0, 100 + time], THEIRS)).unwrap();
-        burst.commit();
-        let mut heard = false;
-        eventually("an answer", || {
-            let burst = link.rx[0].rx_burst(8).unwrap();
-            let answer = |packet: &[u8]| arp::is_answer(packet, mac, THEIRS);
-            heard |= burst.packets().any(|packet| answer(&packet.detach()));
-            heard
-        });
-    }
 }
 
 #[test]
@@ -63,7 +33,7 @@ fn drivers_that_come_and_go_reach_the_wire_through_the_relay() {
         for round in 0..20 {
             let (driver, mut link) = front_end(&place);
             relay.link_up();
-            ask_by(&mut link, 5);
+            ask(&mut link, 5);
             drop((link, driver));
             println!("round {round}: {}", relay.link_down());
         }
@@ -104,7 +74,7 @@ fn function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block
         let relay = Served::listen(&place, open(function(inside)));
         let (mut driver, mut link) = front_end(&place);
         relay.link_up();
-        ask_by(&mut link, 2);
+        ask(&mut link, 2);
         let heard = Arc::new(AtomicUsize::new(0));
         let traffic = keep_asking(link, &heard);
         eventually("traffic", || heard.load(Ordering::Relaxed) > 20);
