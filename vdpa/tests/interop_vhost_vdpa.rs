@@ -119,10 +119,9 @@ fn devices_that_come_and_go_leave_nothing_open() {
                 _ => {}
             }
         };
-        round(0);
-        inside.wait_for("the watch to end", || watches().eq(&0).then_some(()));
+        // Not after a first round: the watch's thread closes its files one after another.
         let before = open_files();
-        (1..=9).for_each(round);
+        (0..9).for_each(round);
         inside.wait_for("all to be closed", || (open_files() == before).then_some(()));
         assert_eq!(locked(), 0);
     });
@@ -251,11 +250,4 @@ fn locked() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmPin:")).unwrap();
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib * 1024
-}
-
-/// Inotify instances that are open.
-fn watches() -> usize {
-    let files = fs::read_dir("/proc/self/fd").unwrap();
-    let links = files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    links.filter(|link| link.to_string_lossy().contains("inotify")).count()
 }
