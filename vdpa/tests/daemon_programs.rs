@@ -7,6 +7,8 @@ use nix::sys::signal::Signal;
 use ringport_bench::peers::CommandGuard;
 use ringport_vdpa::lookup::Client;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -148,6 +150,42 @@ fn look_up_answers_from_what_is_served() {
     daemon.signal(Signal::SIGTERM).unwrap();
     assert_eq!(daemon.wait_end(DEADLINE).unwrap().unwrap().code(), Some(0));
     assert!(!socket.exists() && !lab.path("control.sock").exists());
+}
+
+#[test]
+fn metrics_are_answered_over_http_while_others_say_nothing() {
+    let lab = Lab::new();
+    let mut daemon = lab.daemon(&["--verbose", "--metrics", "127.0.0.1:0"]);
+    let mut daemon = CommandGuard::spawn("ringport-vdpad", &mut daemon).unwrap();
+    let line = daemon.wait_for_line("metrics address=", DEADLINE).unwrap();
+    let address = line.rsplit("address=").next().unwrap().trim().to_owned();
+    daemon.wait_for_line("ready", DEADLINE).unwrap();
+    lab.told(4, &["add", "ff:1f.7"]);
+    // As many as may be there at a time, but one.
+    let silent: Vec<_> = (0..7).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let ask = |question: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "{question} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = ask("GET /metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    let state = r#"ringport_vdpa_device_state{device="0000:ff:1f.7",state="absent"} 1"#;
+    assert!(answer.lines().any(|line| line == state), "{answer}");
+    assert_eq!(answer.lines().last(), Some("# EOF"));
+    assert!(ask("POST /metrics").starts_with("HTTP/1.1 405"));
+    assert!(ask("GET /").starts_with("HTTP/1.1 404"));
+    // They are closed after their time.
+    for mut stream in silent {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(stream.read(&mut [0; 512]).unwrap_or_default(), 0);
+    }
+    let taken = Lab::new().fails(1, &["--metrics", &address]);
+    assert!(taken.contains(&address) && taken.contains("is the port taken"), "{taken}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::DeviceName;
 use crate::relay::RelayConfig;
 use ringport::socket::SocketOptions;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,4 +73,13 @@ pub enum Side {
     Server,
     /// The front-end listens, we connect, again and again: it survives a restart of ours.
     Client,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        })
+    }
 }

@@ -17,10 +17,12 @@
 //! | [`Daemon`] | the devices |
 //! | [`Opener`] | where devices come from |
 //! | [`control`] | commands at a socket |
+//! | [`metrics`] | figures for Prometheus |
 //! | [`settings`] | the configuration file |
 
 mod config;
 pub mod control;
+pub mod metrics;
 mod name;
 mod numbers;
 mod opener;

@@ -6,6 +6,7 @@
 //!     socket-list = "/run/vdpa/socketList.dat"  # written: each device with its socket
 //!     lookup = "/run/vdpa/vdpa.sock"            # the look-up over gRPC
 //!     control = "/run/vdpa/control.sock"        # commands
+//!     metrics = "127.0.0.1:9821"                # for Prometheus, at /metrics
 //!     pci-list = "/run/vdpa/pciList.dat"        # devices, by PCI addresses, one a line
 //!     discover = true                           # all devices that have a node as well
 //!     keep-listed = false                       # devices that are not there are listed as well
@@ -26,6 +27,7 @@ use super::config::Wanted;
 use crate::files::{ContentError, DEVICES_MAX, FileError, Place, read};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What the file says.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub lookup: Option<PathBuf>,
     /// Where commands are taken.
     pub control: Option<PathBuf>,
+    /// Where metrics are, an address and a port.
+    pub metrics: Option<SocketAddr>,
     /// The list of PCI addresses.
     pub pci_list: Option<PathBuf>,
     /// Whether all devices with a node are served.

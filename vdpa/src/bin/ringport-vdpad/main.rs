@@ -18,6 +18,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use options::{Options, Setup};
 use ringport::socket::SocketOptions;
 use ringport_vdpa::daemon::control::ControlServer;
+use ringport_vdpa::daemon::metrics::MetricsServer;
 use ringport_vdpa::daemon::{Daemon, KernelOpener, Stop, Wanted};
 use ringport_vdpa::lookup::{Config, Log, Server, Table};
 use std::error::Error;
@@ -51,14 +52,19 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
     make_directory(&setup.daemon.socket_dir)?;
     let (table, quit) = (Table::default(), Stop::new()?);
-    let Setup { daemon, lookup, control, discover, .. } = setup;
-    // They end in the other order: commands, look-up, devices.
+    let Setup { daemon, lookup, metrics, control, discover, .. } = setup;
+    // They end in the other order: metrics, commands, look-up, devices.
     let daemon = Daemon::start(daemon, Arc::new(KernelOpener::default()), table.clone())?;
     let daemon = Arc::new(daemon);
     let lookup = lookup.map(|socket| Server::start(&Config::at(socket), &table, &Log::Tracing));
     let _lookup = lookup.transpose()?;
     let access = SocketOptions { mode: Some(0o600), ..SocketOptions::default() };
     let _control = ControlServer::start(&control, &access, Arc::clone(&daemon), quit.clone())?;
+    let metrics = metrics.map(|address| MetricsServer::start(address, Arc::clone(&daemon)));
+    let metrics = metrics.transpose()?;
+    if let Some(metrics) = &metrics {
+        tracing::info!(address = %metrics.address(), "metrics");
+    }
     tracing::info!(control = %control.display(), "ready");
     serve(&daemon, inputs, &signals, &quit, discover)
 }

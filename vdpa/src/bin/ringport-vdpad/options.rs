@@ -6,6 +6,7 @@ use ringport::socket::SocketOptions;
 use ringport_vdpa::daemon::DaemonConfig;
 use ringport_vdpa::daemon::control;
 use ringport_vdpa::daemon::settings::Settings;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// Answer over gRPC which socket belongs to a VF
     #[arg(long, value_name = "SOCKET")]
     lookup: Option<PathBuf>,
+    /// Metrics for Prometheus, at http://ADDRESS:PORT/metrics, for all who reach it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     /// Where commands are taken [default: /var/run/vdpa/control.sock]
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
@@ -65,6 +69,7 @@ pub(crate) struct Setup {
     pub(crate) pci_list: Option<PathBuf>,
     pub(crate) discover: bool,
     pub(crate) lookup: Option<PathBuf>,
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) control: PathBuf,
 }
 
@@ -102,6 +107,7 @@ impl Options {
             pci_list: self.pci_list.or_else(|| settings.pci_list.clone()),
             discover: self.discover || settings.discover.unwrap_or_default(),
             lookup: self.lookup.or_else(|| settings.lookup.clone()),
+            metrics: self.metrics.or(settings.metrics),
             control: control.unwrap_or_else(|| control::SOCKET.into()),
         })
     }
