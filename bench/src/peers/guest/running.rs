@@ -193,6 +193,8 @@ impl RunningGuest {
     /// When QEMU has ended, that is the reason of whatever went wrong.
     fn explained<T>(&mut self, result: Result<T, PeerError>) -> Result<T, PeerError> {
         if result.is_err() {
+            // One that ends closes its sockets first.
+            self.process.wait_end(Duration::from_millis(500))?;
             self.process.check_running()?;
         }
         result
