@@ -18,6 +18,7 @@
 //! | [`files`] | the files by which devices and sockets are handed on |
 //! | `daemon` | many devices that come and go, with the programs `ringport-vdpad` and `ringport-vdpactl` (feature `daemon`) |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
+//! | [`name`] | what devices are called |
 //! | [`pci`] | addresses of PCI functions |
 //! | [`vfio_virtio`] | a virtio PCI function under vfio-pci as a device |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
@@ -30,12 +31,14 @@ pub mod discovery;
 pub mod files;
 #[cfg(feature = "grpc")]
 pub mod lookup;
+pub mod name;
 pub mod pci;
 pub mod relay;
 pub mod vfio_virtio;
 pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
+pub use name::{DeviceName, DeviceNameError};
 pub use pci::PciAddress;
 pub use relay::{Relay, RelayConfig};
 pub use vfio_virtio::VfioVirtio;
