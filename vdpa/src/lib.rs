@@ -20,6 +20,8 @@
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`name`] | what devices are called |
 //! | [`pci`] | addresses of PCI functions |
+//! | [`port`] | a device as a packet port of this process, without a relay |
+//! | [`port_string`] | such ports named by text |
 //! | [`vfio_virtio`] | a virtio PCI function under vfio-pci as a device |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
@@ -33,6 +35,8 @@ pub mod files;
 pub mod lookup;
 pub mod name;
 pub mod pci;
+pub mod port;
+pub mod port_string;
 pub mod relay;
 pub mod vfio_virtio;
 pub mod vhost_vdpa;
@@ -40,6 +44,7 @@ pub mod vhost_vdpa;
 pub use device::{Capabilities, DeviceError, VdpaDevice};
 pub use name::{DeviceName, DeviceNameError};
 pub use pci::PciAddress;
+pub use port::{Port, PortConfig, PortEvent, PortLink};
 pub use relay::{Relay, RelayConfig};
 pub use vfio_virtio::VfioVirtio;
 pub use vhost_vdpa::VhostVdpa;
