@@ -22,6 +22,9 @@ fn frames_to_a_simulated_device_come_back_whole_and_removal_of_it_ends_the_comma
         assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
         assert!(stdout.contains("500"), "{stdout}");
 
+        // Of what is sent to one address the device returns what is for its own.
+        ping(&port, "10.0.0.2", &[]);
+
         let once = format!("{port},reconnect=never");
         let mut run = Run::start(&["inspect", &once, "--every", "60"]);
         run.wait_stderr("port: up, device /dev/vhost-vdpa-0, 1 ring in and 1 ring out");
@@ -42,7 +45,7 @@ fn machine_answers_pings_through_a_virtual_function_which_forward_joins_to_a_mem
             .sh(&format!("ip address add 10.0.0.1/24 dev {interface}; ip link set {interface} up"));
         inside.vfio(&function);
         let port = format!("vdpa:{function}");
-        ping(&port, &[]);
+        ping(&port, "10.0.0.1", &[]);
 
         let place = Place::new();
         let [listening, connecting] =
@@ -52,16 +55,16 @@ fn machine_answers_pings_through_a_virtual_function_which_forward_joins_to_a_mem
         // What is sent to other addresses the function may not take.
         let mac = std::fs::read_to_string(format!("/sys/class/net/{interface}/address")).unwrap();
         let mac = format!("{}01", &mac.trim()[..15]);
-        ping(&connecting, &["--mac", &mac]);
+        ping(&connecting, "10.0.0.1", &["--mac", &mac]);
         forward.signal(Signal::SIGINT);
         assert_eq!(forward.end().status.code(), Some(0));
     });
 }
 
-/// Asks the machine's interface three times.
+/// Asks somebody three times, as 10.0.0.2.
 #[track_caller]
-fn ping(port: &str, more: &[&str]) {
-    let options = ["ping", port, "10.0.0.1", "--address", "10.0.0.2/24", "--count", "3"];
+fn ping(port: &str, target: &str, more: &[&str]) {
+    let options = ["ping", port, target, "--address", "10.0.0.2/24", "--count", "3"];
     let times = ["--interval", "10ms", "--timeout", "20s"];
     let output = Run::start(&[&options[..], &times, more].concat()).end();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
