@@ -10,6 +10,8 @@
 //!   |                             |                          | vfio_virtio -> a VF under vfio-pci
 //! ```
 //!
+//! Or a VF is a packet port of this process, without a socket: [`Port`].
+//!
 //! | module | what it is for |
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |

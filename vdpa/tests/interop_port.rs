@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
-/// How soon after its device a link has to be down. It takes milliseconds, where the machine has a core.
-const SOON: Duration = Duration::from_secs(5);
+/// How soon a link has to be down when somebody begins to take its device away. It takes some 50 ms.
+const SOON: Duration = Duration::from_secs(1);
 /// Of the interface on the same wire.
 const THEIRS: [u8; 4] = [10, 0, 0, 1];
 /// The last byte of the next address that nobody has.
@@ -115,7 +115,7 @@ fn lose(port: &mut Port, link: &mut PortLink, take: impl FnOnce() + Send) {
         assert!(matches!(event, Some(PortEvent::LinkDown(DownReason::Gone))), "{event:?}");
         removal.join().unwrap();
         println!("down after {down:.1?}, removed after {:.1?}", start.elapsed());
-        assert!(start.elapsed() < SOON);
+        assert!(down < SOON);
     });
     assert_eq!(link.rx[0].rx_burst(1).err(), Some(QueueError::LinkDown));
     assert_eq!(link.tx[0].tx_burst(1).err(), Some(QueueError::LinkDown));
