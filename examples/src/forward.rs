@@ -18,7 +18,9 @@ use std::time::Duration;
 A port whose peer is not there is waited for, and one that lost its peer connects again; meanwhile \
 packets for it stay where they are. Ends with exit code 0 on SIGINT (Ctrl-C) and SIGTERM.
 
-Example: ringport forward memif:/run/a.sock,role=client vhost:/run/vm.sock,role=device --stats 1")]
+Examples:
+  ringport forward memif:/run/a.sock,role=client vhost:/run/vm.sock,role=device --stats 1
+  ringport forward memif:/run/a.sock,role=client vdpa:0000:83:00.2")]
 pub(crate) struct Options {
     /// One port, such as memif:/run/a.sock,role=client,id=0
     #[arg(value_name = "PORT")]

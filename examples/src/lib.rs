@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn port_strings_of_the_pages_are_understood() {
-        let schemes = ["memif:", "vhost:", "tap:"];
+        let schemes = ["memif:", "vhost:", "tap:", "vdpa:"];
         let ports = quoted().filter(|text| schemes.iter().any(|it| text.starts_with(it)));
         let mut seen = 0;
         for port in ports.filter(|port| !port.contains(' ') && port.contains(',')) {

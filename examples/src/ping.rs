@@ -12,6 +12,7 @@ use crate::log::Log;
 use crate::port::Link;
 use crate::signals::Signals;
 use crate::station::{Heard, Station};
+use crate::values::Mac;
 use anyhow::bail;
 use asker::Asker;
 use report::Report;
@@ -30,6 +31,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut ends = drive::open(["port"], [&options.port], log)?;
     let mut work = Ping {
         station,
+        mac_is_given: options.mac.is_some(),
         asker,
         deadline,
         unknown: Vec::new(),
@@ -49,6 +51,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 #[derive(Debug)]
 struct Ping {
     station: Station,
+    /// Or the link's is to be used, where it has one.
+    mac_is_given: bool,
     /// `None`: only answers.
     asker: Option<Asker>,
     deadline: Option<Instant>,
@@ -63,6 +67,9 @@ struct Ping {
 impl Work<1> for Ping {
     fn round(&mut self, [end]: &mut [End; 1]) -> anyhow::Result<ControlFlow<(), usize>> {
         let Some(link) = &mut end.link else { return Ok(ControlFlow::Continue(0)) };
+        if let Some(mac) = link.mac.filter(|_| !self.mac_is_given) {
+            self.station.mac = Mac(mac);
+        }
         self.announce(link);
         let mut done = 0;
         for at in 0..link.rx.len() {

@@ -5,6 +5,7 @@
 
 mod memif;
 mod tap;
+mod vdpa;
 mod vhost;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,7 @@ pub(crate) enum PortName {
     Memif(Box<ringport_memif::PortConfig>),
     Vhost(Box<ringport_vhost_user::PortConfig>),
     Tap(Box<ringport::tap::TapConfig>),
+    Vdpa(Box<ringport_vdpa::PortConfig>),
 }
 
 impl FromStr for PortName {
@@ -31,9 +33,10 @@ impl FromStr for PortName {
             Some(("memif", _)) => Ok(Self::Memif(Box::new(text.parse()?))),
             Some(("vhost", _)) => Ok(Self::Vhost(Box::new(text.parse()?))),
             Some(("tap", _)) => Ok(Self::Tap(Box::new(text.parse()?))),
+            Some(("vdpa", _)) => Ok(Self::Vdpa(Box::new(text.parse()?))),
             _ => bail!(
-                "a port starts with memif:, vhost: or tap:, as in memif:/run/a.sock,role=client,id=0, \
-                 vhost:/run/b.sock,role=device or tap:ring0"
+                "a port starts with memif:, vhost:, tap: or vdpa:, as in memif:/run/a.sock,role=client,id=0, \
+                 vhost:/run/b.sock,role=device, tap:ring0 or vdpa:/dev/vhost-vdpa-0"
             ),
         }
     }
@@ -44,7 +47,7 @@ impl PortName {
     pub(crate) fn is_ethernet(&self) -> bool {
         match self {
             Self::Memif(config) => memif::is_ethernet(config),
-            Self::Vhost(_) | Self::Tap(_) => true,
+            Self::Vhost(_) | Self::Tap(_) | Self::Vdpa(_) => true,
         }
     }
 }
@@ -56,6 +59,7 @@ impl fmt::Display for PortName {
             Self::Memif(config) => config.fmt(f),
             Self::Vhost(config) => config.fmt(f),
             Self::Tap(config) => config.fmt(f),
+            Self::Vdpa(config) => config.fmt(f),
         }
     }
 }
@@ -73,6 +77,7 @@ enum Driver {
     Memif(ringport_memif::Port),
     Vhost(Box<ringport_vhost_user::Port>),
     Tap(ringport::tap::Tap),
+    Vdpa(Box<ringport_vdpa::Port>),
 }
 
 /// What a port reports.
@@ -96,6 +101,8 @@ pub(crate) struct Link {
     pub(crate) tx: Vec<Box<dyn PacketTx>>,
     /// Transmit queues that have a peer, counted from the first.
     pub(crate) tx_in_use: usize,
+    /// The address at which packets reach us, where the link has one.
+    pub(crate) mac: Option<[u8; 6]>,
     pub(crate) facts: Facts,
 }
 
@@ -123,6 +130,7 @@ impl Port {
             PortName::Memif(config) => memif::open(config)?,
             PortName::Vhost(config) => vhost::open(config)?,
             PortName::Tap(config) => tap::open(config)?,
+            PortName::Vdpa(config) => vdpa::open(config)?,
         };
         Ok(Self { driver, once })
     }
@@ -142,6 +150,10 @@ impl Port {
                 let event = port.poll(Some(timeout)).context("TAP")?;
                 Ok(event.map(|event| tap::event(port, event)))
             }
+            Driver::Vdpa(port) => {
+                let event = port.poll(Some(timeout)).context("vDPA port")?;
+                Ok(event.and_then(vdpa::event))
+            }
         }
     }
 
@@ -156,6 +168,7 @@ impl Port {
             Driver::Memif(port) => port.close("ringport ends"),
             Driver::Vhost(port) => drop(port),
             Driver::Tap(port) => drop(port),
+            Driver::Vdpa(port) => drop(port),
         }
     }
 }
@@ -167,6 +180,7 @@ impl AsFd for Port {
             Driver::Memif(port) => port.as_fd(),
             Driver::Vhost(port) => port.as_fd(),
             Driver::Tap(port) => port.as_fd(),
+            Driver::Vdpa(port) => port.as_fd(),
         }
     }
 }
@@ -179,7 +193,7 @@ impl Link {
     ) -> Self {
         let rx = rx.into_iter().map(|rx| Box::new(rx) as Box<dyn PacketRx>).collect();
         let tx: Vec<_> = tx.into_iter().map(|tx| Box::new(tx) as Box<dyn PacketTx>).collect();
-        Self { rx, tx_in_use: tx.len(), tx, facts }
+        Self { rx, tx_in_use: tx.len(), tx, mac: None, facts }
     }
 }
 
@@ -189,6 +203,11 @@ impl fmt::Debug for Link {
     }
 }
 
+/// An error with its causes, on one line.
+fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::new(error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,10 +215,11 @@ mod tests {
     #[test]
     fn names_of_other_protocols_are_refused_with_a_hint() {
         let refusal = |text: &str| text.parse::<PortName>().unwrap_err().to_string();
-        assert!(refusal("/run/a.sock").contains("starts with memif:, vhost: or tap:"));
-        assert!(refusal("tun:a").contains("starts with memif:, vhost: or tap:"));
+        assert!(refusal("/run/a.sock").contains("starts with memif:, vhost:, tap: or vdpa:"));
+        assert!(refusal("tun:a").contains("starts with memif:, vhost:, tap: or vdpa:"));
         assert!(refusal("tap:a,mtu=1").contains("mtu=1 is out of range"));
         assert!(refusal("vhost:/a").contains("role is missing"));
+        assert!(refusal("vdpa:vf0").contains("or a node, such as /dev/vhost-vdpa-0"));
         assert!(refusal("memif:/a,role=boss").contains("role=boss"));
     }
 

@@ -10,6 +10,8 @@
 //!   |                             |                          | vfio_virtio -> a VF under vfio-pci
 //! ```
 //!
+//! Or a VF is a packet port of this process, without a socket: [`Port`].
+//!
 //! | module | what it is for |
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
@@ -18,7 +20,10 @@
 //! | [`files`] | the files by which devices and sockets are handed on |
 //! | `daemon` | many devices that come and go, with the programs `ringport-vdpad` and `ringport-vdpactl` (feature `daemon`) |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
+//! | [`name`] | what devices are called |
 //! | [`pci`] | addresses of PCI functions |
+//! | [`port`] | a device as a packet port of this process, without a relay |
+//! | [`port_string`] | such ports named by text |
 //! | [`vfio_virtio`] | a virtio PCI function under vfio-pci as a device |
 //! | [`vhost_vdpa`] | the kernel's vhost-vdpa as a device |
 #![forbid(unsafe_code)]
@@ -30,13 +35,18 @@ pub mod discovery;
 pub mod files;
 #[cfg(feature = "grpc")]
 pub mod lookup;
+pub mod name;
 pub mod pci;
+pub mod port;
+pub mod port_string;
 pub mod relay;
 pub mod vfio_virtio;
 pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
+pub use name::{DeviceName, DeviceNameError};
 pub use pci::PciAddress;
+pub use port::{Port, PortConfig, PortEvent, PortLink};
 pub use relay::{Relay, RelayConfig};
 pub use vfio_virtio::VfioVirtio;
 pub use vhost_vdpa::VhostVdpa;

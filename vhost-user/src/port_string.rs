@@ -41,7 +41,9 @@ use ringport::port_string::{ItemError, Items, Key, choice, mac, number};
 use ringport::retry::Reconnect;
 use ringport::socket::SocketOptions;
 use std::str::FromStr;
-use values::{BACKINGS, CALL_MODES, KICK_MODES, ROLES, Role, SIDES, SWITCH};
+use values::{KICK_MODES, ROLES, Role, SIDES};
+
+pub use values::{BACKINGS, CALL_MODES, OFFLOADS, SWITCH};
 
 /// What every port string of this crate starts with.
 pub const SCHEME: &str = "vhost:";

@@ -20,6 +20,7 @@ Exit code 0 after at least one reply (with --answer: always), 1 after none, also
 Examples:
   ringport ping memif:/run/a.sock,role=client 10.0.0.1 --address 10.0.0.2/24 --count 5
   ringport ping vhost:/run/vm.sock,role=device fd00::1 --address fd00::2 --interval 0
+  ringport ping vdpa:0000:83:00.2 10.0.0.1 --address 10.0.0.2/24
   ringport ping memif:/run/a.sock,role=server --answer --address 10.0.0.1 --address fd00::1")]
 pub(crate) struct Options {
     /// Port to ask through, such as memif:/run/a.sock,role=client,id=0
@@ -37,9 +38,9 @@ pub(crate) struct Options {
     /// Neighbour that knows the way to other networks
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<IpAddr>,
-    /// Our Ethernet address [default: a random one]
+    /// Our Ethernet address [default: that of a vDPA device, else a random one]
     #[arg(long, value_name = "MAC")]
-    mac: Option<Mac>,
+    pub(super) mac: Option<Mac>,
     /// Ask so many times [default: until Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,

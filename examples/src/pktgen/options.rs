@@ -18,7 +18,8 @@ Ethernet checksum. On a memif port with mode=ip, frames have no Ethernet header.
 Examples:
   ringport pktgen recv memif:/run/a.sock,role=server --count 1000000
   ringport pktgen send memif:/run/a.sock,role=client --count 1000000 --rate 1M --size imix
-  ringport pktgen bounce vhost:/run/b.sock,role=device --seconds 10 --rate 10k --flows 8")]
+  ringport pktgen bounce vhost:/run/b.sock,role=device --seconds 10 --rate 10k --flows 8
+  ringport pktgen send vdpa:/dev/vhost-vdpa-0 --to-mac 52:54:00:00:00:01 --count 1000")]
 pub(crate) struct Options {
     #[command(subcommand)]
     what: What,

@@ -1,6 +1,6 @@
 //! vhost-user ports.
 
-use super::{Driver, Event, Facts, Link};
+use super::{Driver, Event, Facts, Link, chain};
 use anyhow::Context;
 use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::wire::feature;
@@ -44,9 +44,4 @@ fn link(link: PortLink) -> Link {
         buffer_bytes: parameters.buffer_size,
     };
     Link::new(link.rx, link.tx, facts)
-}
-
-/// An error with its causes, on one line.
-fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::new(error))
 }

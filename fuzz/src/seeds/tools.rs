@@ -236,6 +236,8 @@ pub(super) fn port_strings() -> Vec<Seed> {
         ("vhost-odd-address", "vhost:/a,role=device,mac=+2:0000:0:0:0:1"),
         ("tap", "tap:ring%d,mtu=9000,mac=02:00:00:00:00:01,address=10.0.0.1/24,netns=/run/netns/a,offload=checksum"),
         ("tap-ipv6", "tap:t,address=fd00::1/64,offload=none"),
+        ("vdpa-node", "vdpa:/dev/vhost-vdpa-0,ring-size=1024,packed=off,offload=checksum,rx-mode=interrupt,buffer-size=4096,memory=hugepages,policy=trust,reconnect=never"),
+        ("vdpa-function", "vdpa:0000:83:00.2,mergeable=off"),
         ("name-with-a-nul", "memif:/a,role=client,name=a\0b,if-name=\x1b[2J"),
         ("key-twice", "tap:t,mtu=68,mtu=69"),
         ("no-pair", "vhost:/a,role=device,packed"),

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::str::FromStr;
 
 /// What port strings are made of.
-pub(crate) const TOKENS: [&str; 56] = [
+pub(crate) const TOKENS: [&str; 59] = [
     "memif:",
     "vhost:",
     "tap:",
@@ -64,6 +64,9 @@ pub(crate) const TOKENS: [&str; 56] = [
     "fd00::1/64",
     ",netns=",
     "1024",
+    "vdpa:",
+    "/dev/vhost-vdpa-0",
+    "0000:83:00.2",
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -77,6 +80,9 @@ pub(crate) fn run(data: &[u8]) {
         assert_eq!(shown(&port), shown(&again), "{text:?}");
     }
     if let Some(port) = read::<ringport_vhost_user::PortConfig>(&text) {
+        assert_eq!(port.to_string().parse(), Ok(port), "{text:?}");
+    }
+    if let Some(port) = read::<ringport_vdpa::PortConfig>(&text) {
         assert_eq!(port.to_string().parse(), Ok(port), "{text:?}");
     }
     if let Some(tap) = read::<TapConfig>(&text) {

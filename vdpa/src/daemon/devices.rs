@@ -1,8 +1,8 @@
 //! The devices of a daemon, and what is told of them to others.
 
+use super::DeviceName;
 use super::config::Wanted;
 use super::error::DaemonError;
-use super::name::DeviceName;
 use super::numbers::Numbers;
 use super::status::DeviceStatus;
 use super::worker::{Leaving, Over, Surroundings, Worker};

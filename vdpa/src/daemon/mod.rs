@@ -23,7 +23,6 @@
 mod config;
 pub mod control;
 pub mod metrics;
-mod name;
 mod numbers;
 mod opener;
 pub mod settings;
@@ -34,9 +33,9 @@ mod worker;
 mod devices;
 mod error;
 
+pub use crate::name::{DeviceName, DeviceNameError};
 pub use config::{DaemonConfig, Side, Wanted};
 pub use error::DaemonError;
-pub use name::{DeviceName, DeviceNameError};
 pub use opener::{KernelOpener, OpenError, Opener};
 pub use status::{DeviceStatus, State, Statistics};
 pub use stop::Stop;

@@ -165,7 +165,7 @@ fn devices(tier: Tier) -> String {
             // QEMU wants the physical function last.
             for number in (1..=3).rev() {
                 let virtual_function =
-                    format!("bus=root,addr=0x0.0x{number},sriov-pf=pf,{TRANSLATED}");
+                    format!("bus=root,addr=0x0.0x{number},sriov-pf=pf,packed=on,{TRANSLATED}");
                 text.push_str(&nic(number, &virtual_function));
             }
             text + &nic(0, &format!("bus=root,addr=0x0.0x0,id=pf,{TRANSLATED}"))

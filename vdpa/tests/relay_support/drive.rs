@@ -3,6 +3,7 @@
 use super::{Handle, PATIENCE, Place, eventually};
 use ringport::retry::Reconnect;
 use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::driver::{RxQueue, TxQueue};
 use ringport_vhost_user::{Driver, DriverConfig, driver};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,9 +47,15 @@ fn frame(len: usize, seed: u8) -> Vec<u8> {
 /// A few packets each way.
 #[track_caller]
 pub fn exchange(link: &mut driver::Link, device: &Handle, rounds: u8) {
+    exchange_on((&mut link.rx[0], &mut link.tx[0]), device, rounds);
+}
+
+/// As [`exchange`], on these queues.
+#[track_caller]
+pub fn exchange_on((rx, tx): (&mut RxQueue, &mut TxQueue), device: &Handle, rounds: u8) {
     for seed in 0..rounds {
         let frames: Vec<_> = (0..4).map(|n| frame(60 + 97 * n, seed)).collect();
-        let mut burst = link.tx[0].tx_burst(4).unwrap();
+        let mut burst = tx.tx_burst(4).unwrap();
         frames.iter().for_each(|frame| burst.push(frame).unwrap());
         assert_eq!(burst.commit(), 4);
         let mut got = Vec::new();
@@ -60,7 +67,7 @@ pub fn exchange(link: &mut driver::Link, device: &Handle, rounds: u8) {
         eventually("the device has room", || device.send(&frames[..1]) == 1);
         let mut got = Vec::new();
         eventually("the driver has received", || {
-            let burst = link.rx[0].rx_burst(8).unwrap();
+            let burst = rx.rx_burst(8).unwrap();
             got.extend(burst.packets().map(|packet| packet.detach().to_vec()));
             !got.is_empty()
         });

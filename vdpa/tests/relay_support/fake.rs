@@ -4,6 +4,7 @@
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use ringport::doorbell::Doorbell;
 use ringport::link::LinkState;
+use ringport::shm::write_u32;
 use ringport_vdpa::device::{DeviceMemory, DoorbellPage, RingSetup, Setup};
 use ringport_vdpa::{Capabilities, DeviceError, VdpaDevice};
 use ringport_vhost_user::backend::RingBase;
@@ -93,6 +94,8 @@ struct State {
     /// Where rings are said to have stopped, if not where they did; as it travels.
     stopped_at: Option<u32>,
     started_at: Vec<u32>,
+    /// Nobody has it any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,8 @@ struct Running {
     tx: TxQueue,
     controls: [RingControl; 2],
     bells: Vec<(u16, Arc<OwnedFd>)>,
+    /// IOVAs of the used rings, by number.
+    device_areas: Vec<u64>,
 }
 
 impl Fake {
@@ -114,6 +119,7 @@ impl Fake {
             running: None,
             stopped_at: None,
             started_at: Vec::new(),
+            closed: false,
         };
         let state = Arc::new(Mutex::new(state));
         let handle = Handle { state, changed: Arc::clone(&changed), gone: Arc::clone(&gone) };
@@ -140,6 +146,20 @@ impl Handle {
 
     pub fn runs(&self) -> bool {
         self.lock().running.is_some()
+    }
+
+    /// Whether it was dropped, which resets it.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Says of a split ring that it has used more than it was ever given.
+    pub fn break_ring(&self, ring: usize) {
+        let state = self.lock();
+        let area = state.running.as_ref().expect("it runs").device_areas[ring];
+        let memory = state.mapped.iter().find(|it| range(it).contains(&area)).unwrap();
+        // The flags, which say nothing, and the index.
+        write_u32(&memory.mapping, area - memory.iova, 0x4000 << 16).unwrap();
     }
 
     /// Where it says from now on that rings stopped.
@@ -194,6 +214,15 @@ impl Handle {
 
 fn range(memory: &DeviceMemory) -> RangeInclusive<u64> {
     memory.iova..=memory.iova + (memory.len - 1)
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        let mut state = self.handle.lock();
+        state.running = None;
+        state.mapped.clear();
+        state.closed = true;
+    }
 }
 
 impl VdpaDevice for Fake {
@@ -302,7 +331,8 @@ impl Running {
         drop(tx.tx_burst(0).unwrap());
         drop(rx.rx_burst(0).unwrap());
         let bells = setup.rings.iter().map(|ring| (ring.index, Arc::clone(&ring.call)));
-        Self { rx, tx, controls: [to_driver, to_device], bells: bells.collect() }
+        let device_areas = setup.rings.iter().map(|ring| ring.device_area).collect();
+        Self { rx, tx, controls: [to_driver, to_device], bells: bells.collect(), device_areas }
     }
 }
 

@@ -10,7 +10,7 @@ mod front;
 mod raw;
 mod served;
 
-pub use drive::{drive, drive_at, exchange, link_up};
+pub use drive::{drive, drive_at, exchange, exchange_on, link_up};
 pub use fake::{Fake, FakeConfig, Handle, Told};
 pub use front::{FRONT_END, Front, LEN, READY, SIZE, memory, region};
 pub use raw::{Answer, Raw};

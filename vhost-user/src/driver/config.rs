@@ -152,8 +152,10 @@ fn protocol_features() -> ProtocolFeatures {
     P::MQ | P::REPLY_ACK | P::NET_MTU | P::BACKEND_REQ | P::CONFIG | P::STATUS
 }
 
-/// What the rings have to know of the features that were agreed on.
-pub(super) fn ring_features(features: u64) -> RingFeatures {
+/// What the rings of a driver have to know of the features that were agreed on. It never uses tables of
+/// descriptors outside the ring.
+#[must_use]
+pub fn ring_features(features: u64) -> RingFeatures {
     let has = |bit| features & bit != 0;
     RingFeatures {
         mergeable: has(feature::MRG_RXBUF),

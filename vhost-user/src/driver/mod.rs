@@ -21,7 +21,7 @@ mod session;
 
 pub use crate::device::{Offloads, QUEUE_PAIRS_MAX};
 pub use crate::endpoint::{DownReason, LinkParameters, SocketRole};
-pub use config::{BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, DriverConfig};
+pub use config::{BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, DriverConfig, ring_features};
 pub use queue::{CallMode, RxQueue, TxQueue};
 
 use crate::endpoint::{self, Endpoint};

@@ -24,8 +24,12 @@ const NEEDS: [(u64, u64); 12] = [
     (f::CTRL_MAC_ADDR, f::CTRL_VQ),
 ];
 
-/// What both sides have, less what means nothing without something that is missing.
-pub(super) fn common(wanted: u64, offered: u64) -> u64 {
+/// What of a network device's features a driver can accept that wants some and is offered others: those of
+/// both, less what means nothing without one that is missing.
+///
+/// Spec: VIRTIO 1.3 §5.1.3.1.
+#[must_use]
+pub fn common_features(wanted: u64, offered: u64) -> u64 {
     NEEDS.iter().fold(wanted & offered, |features, &(bit, needed)| {
         if features & needed == 0 { features & !bit } else { features }
     })
@@ -38,15 +42,15 @@ mod tests {
     #[test]
     fn feature_goes_with_the_one_that_it_needs() {
         let all = f::CSUM | f::HOST_TSO4 | f::HOST_TSO6 | f::HOST_ECN;
-        assert_eq!(common(all, u64::MAX), all);
-        assert_eq!(common(all, !f::CSUM), 0);
-        assert_eq!(common(all, !f::HOST_TSO4), all & !f::HOST_TSO4);
-        assert_eq!(common(all, !(f::HOST_TSO4 | f::HOST_TSO6)), f::CSUM);
+        assert_eq!(common_features(all, u64::MAX), all);
+        assert_eq!(common_features(all, !f::CSUM), 0);
+        assert_eq!(common_features(all, !f::HOST_TSO4), all & !f::HOST_TSO4);
+        assert_eq!(common_features(all, !(f::HOST_TSO4 | f::HOST_TSO6)), f::CSUM);
         let all = f::GUEST_CSUM | f::GUEST_TSO4 | f::GUEST_TSO6 | f::GUEST_ECN | f::MRG_RXBUF;
-        assert_eq!(common(u64::MAX, all | f::VERSION_1), all | f::VERSION_1);
-        assert_eq!(common(all & !f::GUEST_CSUM, u64::MAX), f::MRG_RXBUF);
-        assert_eq!(common(!f::MRG_RXBUF, all), f::GUEST_CSUM);
+        assert_eq!(common_features(u64::MAX, all | f::VERSION_1), all | f::VERSION_1);
+        assert_eq!(common_features(all & !f::GUEST_CSUM, u64::MAX), f::MRG_RXBUF);
+        assert_eq!(common_features(!f::MRG_RXBUF, all), f::GUEST_CSUM);
         let all = f::STATUS | f::GUEST_ANNOUNCE;
-        assert_eq!((common(all, u64::MAX), common(all, !f::STATUS)), (all, 0));
+        assert_eq!((common_features(all, u64::MAX), common_features(all, !f::STATUS)), (all, 0));
     }
 }

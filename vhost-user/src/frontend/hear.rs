@@ -1,6 +1,6 @@
 //! What the back-end's answers change.
 
-use super::features::common;
+use super::features::common_features;
 use super::machine::{FrontendMachine, Phase};
 use super::told::{CONFIG, Told};
 use super::{PeerIncompatible, PeerMisbehaved};
@@ -61,7 +61,7 @@ impl FrontendMachine {
             wanted |= feature::PROTOCOL_FEATURES;
         }
         self.logs = offered & feature::LOG_ALL != 0;
-        self.agreed.features = common(wanted, offered);
+        self.agreed.features = common_features(wanted, offered);
         self.check_required()?;
         if self.agreed.features & feature::PROTOCOL_FEATURES == 0 {
             return self.hear_protocol_features(ProtocolFeatures::NONE);

@@ -81,6 +81,7 @@ mod told;
 pub use channel::{ChannelMachine, ConfigChanged};
 pub use config::FrontendConfig;
 pub use event::{Agreed, ControlOffer, Event, LogOffer, MemoryOffer, Offer, RingSetup};
+pub use features::common_features;
 pub use machine::FrontendMachine;
 pub use told::Told;
 

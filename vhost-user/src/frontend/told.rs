@@ -48,8 +48,10 @@ impl Told {
     pub(super) const NOTHING: Self =
         Self { mac: None, carrier: true, announce: false, queue_pairs: None, mtu: None };
 
-    /// Reads the part that is [`CONFIG`].
-    pub(super) fn read(features: u64, contents: &[u8]) -> Self {
+    /// Reads the beginning of a configuration space, of a device with these `features`. Bytes that are
+    /// missing are zeros.
+    #[must_use]
+    pub fn read(features: u64, contents: &[u8]) -> Self {
         let has = |bit| features & bit != 0;
         let word = |at: usize| {
             let bytes = contents.get(at..).and_then(|rest| rest.first_chunk());

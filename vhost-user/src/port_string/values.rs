@@ -17,8 +17,10 @@ pub(super) const ROLES: Choices<Role, 2> =
     ([("device", Role::Device), ("driver", Role::Driver)], "device or driver");
 pub(super) const SIDES: Choices<bool, 2> =
     ([(super::LISTEN, true), (super::CONNECT, false)], "listen or connect");
-pub(super) const SWITCH: Choices<bool, 2> = ([("on", true), ("off", false)], "on or off");
-pub(super) const OFFLOADS: Choices<Offloads, 3> = (
+/// Whether something is used.
+pub const SWITCH: Choices<bool, 2> = ([("on", true), ("off", false)], "on or off");
+/// What packets may leave to be done.
+pub const OFFLOADS: Choices<Offloads, 3> = (
     [
         ("none", Offloads::None),
         ("checksum", Offloads::Checksum),
@@ -35,7 +37,8 @@ pub(super) const KICK_MODES: Choices<KickMode, 3> = (
     ],
     MODES,
 );
-pub(super) const CALL_MODES: Choices<CallMode, 3> = (
+/// When a driver is called.
+pub const CALL_MODES: Choices<CallMode, 3> = (
     [
         ("polling", CallMode::Polling),
         ("interrupt", CallMode::Interrupt),
@@ -43,5 +46,6 @@ pub(super) const CALL_MODES: Choices<CallMode, 3> = (
     ],
     MODES,
 );
-pub(super) const BACKINGS: Choices<Backing, 2> =
+/// What a driver's memory is made of.
+pub const BACKINGS: Choices<Backing, 2> =
     ([("pages", Backing::Pages), ("hugepages", Backing::HugePages2M)], "pages or hugepages");

@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Guest address of the first byte. Not zero, so that no address in zeroed memory is one of ours,
+/// Guest address of the first byte, unless it is [moved](DriverMemory::move_to). Not zero, so that no address in zeroed memory is one of ours,
 /// and not the front-end address, so that a device that confuses the two finds nothing, instead of
 /// what it looks for by chance. 4 GiB: below is what needs 32 bits on a machine.
 const GUEST: u64 = 1 << 32;
@@ -119,6 +119,16 @@ pub enum LayoutError {
         /// Its number.
         ring: usize,
     },
+    /// Memory that would go beyond the last address.
+    #[error(
+        "memory of {len} bytes at guest address {guest_address:#x} goes beyond the last address"
+    )]
+    Address {
+        /// Of its first byte.
+        guest_address: u64,
+        /// Its bytes, and those of a pool.
+        len: u64,
+    },
     /// A ring does not fit the memory. This does not happen.
     #[error("ring outside of the memory")]
     Outside(#[from] OutOfRange),
@@ -138,6 +148,8 @@ pub struct DriverMemory {
     pool: Option<Arc<Pool>>,
     regions: Arc<Regions>,
     rings: Vec<Place>,
+    /// Guest address of the first byte.
+    guest: u64,
     layout: RingLayout,
     /// What a buffer holds, header included, in bytes.
     capacity: u32,
@@ -226,7 +238,27 @@ impl DriverMemory {
         let own = || Arc::new(Regions::new(vec![Arc::clone(memory.mapping())]));
         let regions = pool.as_ref().map_or_else(own, |pool| Arc::clone(pool.regions()));
         let (layout, capacity) = (config.layout, config.buffer_size + HEADER);
-        Ok(Self { memory, pool, regions, rings, layout, capacity, link: Arc::clone(link), watches })
+        let link = Arc::clone(link);
+        Ok(Self { memory, pool, regions, rings, guest: GUEST, layout, capacity, link, watches })
+    }
+
+    /// Has the device find this memory from this guest address on, and not from 4 GiB on: for devices that
+    /// do not reach all addresses. A pool is behind it, at the next multiple of 1 GiB from its beginning.
+    ///
+    /// # Errors
+    /// [`LayoutError::InUse`] once a queue was made, whose ring may have addresses already, and
+    /// [`LayoutError::Address`].
+    pub fn move_to(&mut self, guest_address: u64) -> Result<(), LayoutError> {
+        if let Some(ring) = self.rings.iter().position(|ring| ring.in_use) {
+            return Err(LayoutError::InUse { ring });
+        }
+        let pool = self.pool.as_ref().map(|pool| pool.memory().mapping().len() as u64);
+        let len = pool.map_or_else(|| self.region().size, |pool| self.apart() + pool);
+        if guest_address.checked_add(len).is_none() {
+            return Err(LayoutError::Address { guest_address, len });
+        }
+        self.guest = guest_address;
+        Ok(())
     }
 
     /// All that the device maps, each with its descriptor: this memory, and the pool.
@@ -237,7 +269,7 @@ impl DriverMemory {
         let mut all = vec![(self.region(), self.fd())];
         if let Some(pool) = &self.pool {
             let (size, apart) = (pool.memory().mapping().len() as u64, self.apart());
-            let (guest_address, user_address) = (GUEST + apart, FRONT_END + apart);
+            let (guest_address, user_address) = (self.guest + apart, FRONT_END + apart);
             let region = MemoryRegion { guest_address, size, user_address, mmap_offset: 0 };
             all.push((region, pool.memory().fd()));
         }
@@ -254,7 +286,7 @@ impl DriverMemory {
     #[must_use]
     pub fn region(&self) -> MemoryRegion {
         let size = self.memory.mapping().len() as u64;
-        MemoryRegion { guest_address: GUEST, size, user_address: FRONT_END, mmap_offset: 0 }
+        MemoryRegion { guest_address: self.guest, size, user_address: FRONT_END, mmap_offset: 0 }
     }
 
     /// The memory with the rings, mapped here.
@@ -274,12 +306,23 @@ impl DriverMemory {
     /// Spec: vhost-user "A vring address description".
     #[must_use]
     pub fn addresses(&self, ring: usize) -> Option<RingAddresses> {
+        self.addresses_from(FRONT_END, ring)
+    }
+
+    /// Size and guest addresses of a ring, for a device that is told of rings by the addresses by which
+    /// rings name buffers.
+    #[must_use]
+    pub fn guest_addresses(&self, ring: usize) -> Option<RingAddresses> {
+        self.addresses_from(self.guest, ring)
+    }
+
+    fn addresses_from(&self, first: u64, ring: usize) -> Option<RingAddresses> {
         let &Place { size, descriptor, driver, device, .. } = self.rings.get(ring)?;
         Some(RingAddresses {
             size,
-            descriptor: FRONT_END + descriptor,
-            driver: FRONT_END + driver,
-            device: FRONT_END + device,
+            descriptor: first + descriptor,
+            driver: first + driver,
+            device: first + device,
         })
     }
 
@@ -326,7 +369,7 @@ impl DriverMemory {
             let (first, stride) = (ring.buffers, stride(capacity));
             return Ok(BufferPlace {
                 region: OWN,
-                guest: GUEST,
+                guest: self.guest,
                 first,
                 stride,
                 capacity,
@@ -335,7 +378,7 @@ impl DriverMemory {
         };
         Ok(BufferPlace {
             region: POOL,
-            guest: GUEST + self.apart(),
+            guest: self.guest + self.apart(),
             first: u64::from(pool.headroom()) - u64::from(HEADER),
             stride: pool.buffer_size().into(),
             capacity,

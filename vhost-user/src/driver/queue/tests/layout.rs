@@ -159,3 +159,41 @@ fn queues_outlive_the_memory_they_were_made_from() {
         assert_eq!(burst.packets().map(|packet: RxPacket<'_>| packet.len()).sum::<usize>(), 0);
     }
 }
+
+/// The address of the first buffer of a ring, as its first descriptor has it.
+fn first_buffer(memory: &DriverMemory, ring: usize) -> u64 {
+    let offset = memory.guest_addresses(ring).unwrap().descriptor - memory.region().guest_address;
+    let word = |n| ringport::shm::read_u32(memory.mapping(), offset + n).unwrap();
+    u64::from(word(0)) | u64::from(word(4)) << 32
+}
+
+#[test]
+fn memory_that_was_moved_is_named_by_its_new_guest_addresses() {
+    let at = 0x77_0000_1000;
+    for layout in LAYOUTS {
+        let config = DriverMemoryConfig { layout, ..Default::default() };
+        let mut memory = DriverMemory::allocate(&config, &link()).unwrap();
+        let [before, front_end] =
+            [memory.guest_addresses(1), memory.addresses(1)].map(Option::unwrap);
+        memory.move_to(at).unwrap();
+        let moved = memory.guest_addresses(1).unwrap();
+        assert_eq!(memory.region().guest_address, at);
+        assert_eq!(moved.descriptor - at, before.descriptor - (1 << 32));
+        assert_eq!(moved.device - at, front_end.device - memory.region().user_address);
+        assert_eq!(memory.addresses(1), Some(front_end), "those stay");
+        let _rx = memory.rx_queue(0, &QueueOptions::default()).unwrap();
+        let buffer = first_buffer(&memory, 0);
+        assert!((at..at + memory.region().size).contains(&buffer), "{buffer:#x}");
+        assert!(matches!(memory.move_to(1 << 32), Err(LayoutError::InUse { ring: 0 })));
+        assert_eq!(memory.guest_addresses(2), None);
+    }
+}
+
+#[test]
+fn memory_is_not_moved_beyond_the_last_address() {
+    let mut memory = DriverMemory::allocate(&DriverMemoryConfig::default(), &link()).unwrap();
+    let last = u64::MAX - memory.region().size;
+    memory.move_to(last).unwrap();
+    assert!(matches!(memory.move_to(last + 1), Err(LayoutError::Address { .. })));
+    assert_eq!(memory.region().guest_address, last);
+}
