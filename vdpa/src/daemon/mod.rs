@@ -24,6 +24,7 @@ pub mod control;
 mod name;
 mod numbers;
 mod opener;
+mod progress;
 pub mod settings;
 mod status;
 mod stop;
@@ -35,8 +36,8 @@ mod error;
 pub use config::{DaemonConfig, Side, Wanted};
 pub use error::DaemonError;
 pub use name::{DeviceName, DeviceNameError};
-pub use opener::{KernelOpener, OpenError, Opener};
-pub use status::{DeviceStatus, State, Statistics};
+pub use opener::{OpenError, Opener, SystemOpener};
+pub use status::{DeviceStatus, Kicks, State, Statistics};
 pub use stop::Stop;
 
 use crate::lookup::Table;
