@@ -11,10 +11,10 @@ use std::sync::Arc;
 /// open: who waits for the function waits until this is dropped, too.
 #[derive(Debug)]
 pub struct VfioDoorbell {
-    device: Arc<File>,
+    pub(super) device: Arc<File>,
     /// In the file.
-    at: u64,
-    value: u16,
+    pub(super) at: u64,
+    pub(super) value: u16,
 }
 
 impl VfioFunction {
