@@ -44,7 +44,7 @@ pub struct Settings {
     /// The list of PCI addresses.
     pub pci_list: Option<PathBuf>,
     /// Whether all devices with a node are served, and all virtual functions of virtio network devices under
-    /// vfio-pci.
+    /// vfio-pci: also those that others use at times.
     pub discover: Option<bool>,
     /// Whether devices are listed that are not there.
     pub keep_listed: Option<bool>,

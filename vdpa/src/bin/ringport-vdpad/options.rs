@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pci_list: Option<PathBuf>,
     /// Serve all devices that have a node /dev/vhost-vdpa-N, and all virtual functions of virtio network devices
-    /// under vfio-pci
+    /// under vfio-pci; not for machines where others use some of them
     #[arg(long)]
     discover: bool,
     /// Where sockets are; made if it is not there [default: /var/run/vdpa/vhost]
