@@ -12,17 +12,19 @@
 //! | regions: BARs, configuration space | [`region`](VfioFunction::region), [`read`](VfioFunction::read), [`write`](VfioFunction::write); not mapped |
 //! | DMA | [`map`](VfioFunction::map), [`unmap`](VfioFunction::unmap), [`reach`](VfioFunction::reach) |
 //! | interrupts | [`set_eventfds`](VfioFunction::set_eventfds), by eventfds only |
-//! | `VFIO_DEVICE_IOEVENTFD` | [`set_doorbell`](VfioFunction::set_doorbell), 16 bits |
+//! | `VFIO_DEVICE_IOEVENTFD` | [`set_doorbell`](VfioFunction::set_doorbell), 16 bits; a thread can do the same with a [`VfioDoorbell`] |
 //! | character devices of functions, IOMMUFD | not there |
 //!
 //! Interface: Linux `include/uapi/linux/vfio.h`, as of 6.12.
 
+mod doorbell;
 mod function;
 mod interrupts;
 mod memory;
 mod reach;
 mod sys;
 
+pub use doorbell::VfioDoorbell;
 pub use function::{CONFIG_REGION, Region, VfioFunction};
 pub use interrupts::{Interrupts, VECTORS_MAX};
 pub use reach::Reach;

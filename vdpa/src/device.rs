@@ -26,6 +26,9 @@ pub trait VdpaDevice: Debug + Send {
     /// How people call it: a path, or a PCI address.
     fn name(&self) -> &str;
 
+    /// By what it is opened, in a word: `vhost-vdpa`, `vfio-pci`.
+    fn kind(&self) -> &'static str;
+
     /// What it can do; the same as long as it is open.
     fn capabilities(&self) -> &Capabilities;
 
@@ -64,6 +67,12 @@ pub trait VdpaDevice: Debug + Send {
     /// # Errors
     /// The device is gone.
     fn set_kick(&mut self, ring: u16, kick: &Arc<OwnedFd>) -> Result<(), DeviceError>;
+
+    /// Why kicks of some rings that run go through a thread of this process, which the kernel did not take;
+    /// none when it takes all.
+    fn kick_thread(&self) -> Option<&str> {
+        None
+    }
 
     /// Has the device write to no ring any more, and reset. Returns where each ring stands, by its
     /// number, as far as the device can say. Memory stays mapped. Never fails to stop: a device that does

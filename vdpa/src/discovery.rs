@@ -1,4 +1,4 @@
-//! Which vDPA devices there are, by sysfs.
+//! Which vDPA devices there are, and which functions can be one, by sysfs.
 //!
 //! ```text
 //! /sys/bus/vdpa/devices/vdpa0 -> ../../../devices/pci0000:00/.../0000:01:00.1/vdpa0
@@ -8,12 +8,16 @@
 //!                                     `- the physical function: net/eth0, or virtio4/net/eth0
 //! ```
 //!
+//! Functions that the driver vfio-pci has are on no such bus, and are devices themselves:
+//! [`vfio_functions`](Discovery::vfio_functions).
+//!
 //! Names are the operator's choice (`vdpa dev add name ...`), so devices are better known by the PCI address
 //! of their function. Simulated ones (`vdpa_sim`, VDUSE) have none.
 
 mod function;
 
 pub use function::PhysicalFunction;
+pub(crate) use function::VFIO_PCI;
 
 use crate::pci::PciAddress;
 use std::ffi::OsStr;
@@ -79,6 +83,11 @@ impl Discovery {
     #[must_use]
     pub fn below(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Where `/sys` and `/dev` are looked for.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// All devices on the bus, by name. One that vanishes meanwhile is left out; without the bus there are

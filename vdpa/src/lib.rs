@@ -16,7 +16,7 @@
 //! |---|---|
 //! | [`device`] | what can be done with a vDPA device, whatever is behind it |
 //! | [`Relay`] | a vhost-user socket for one device |
-//! | [`discovery`] | which devices of the kernel there are, and of which PCI functions |
+//! | [`discovery`] | which devices of the kernel there are, and of which PCI functions; which functions are under vfio-pci |
 //! | [`files`] | the files by which devices and sockets are handed on |
 //! | `daemon` | many devices that come and go, with the programs `ringport-vdpad` and `ringport-vdpactl` (feature `daemon`) |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |

@@ -4,7 +4,7 @@
 //! driver's kick --eventfd--> kernel (VFIO_DEVICE_IOEVENTFD) --2 bytes to the doorbell--> function
 //! driver's call <--eventfd-- kernel                         <--MSI-X------------------- function
 //! ```
-//! Nothing of this process is woken by either.
+//! Nothing of this process is woken by either. Where the kernel refuses to ring a doorbell, a thread of ours does it.
 //!
 //! | what may be | what is done about it |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | a reset that does not end | it has a time; then the function is taken from the bus, and closed |
 //! | a function that goes past the IOMMU | without `ACCESS_PLATFORM` it is not opened |
 //! | the kernel wants the function back (`sriov_numvfs`, unbinding), or it fails | [`gone`](VdpaDevice::gone); the kernel waits until this is dropped |
-//! | a kernel that cannot ring doorbells by eventfds (before 4.17) | [`start`](VdpaDevice::start) fails with that |
+//! | a kernel that does not ring doorbells by eventfds | a thread does, and [`kick_thread`](VdpaDevice::kick_thread) says why |
 //!
 //! A ring can only begin at its beginning, and where one stood, nobody says.
 //!
@@ -20,6 +20,7 @@
 
 mod common;
 mod function;
+mod kicks;
 mod layout;
 mod memory;
 mod open;
@@ -32,6 +33,7 @@ use crate::vhost_vdpa::watch::eventfd;
 use crate::vhost_vdpa::{check, failed, kick};
 use common::Common;
 use function::{Doorbell, Function, VfioPci};
+use kicks::Kicks;
 use layout::Layout;
 use nix::sys::eventfd::EventFd;
 use ringport_vhost_user::backend::RingBase;
@@ -54,10 +56,10 @@ pub struct VfioVirtio {
     layout: Layout,
     capabilities: Capabilities,
     mapped: Vec<Taken>,
-    /// Where rings are kicked; none while it does not run.
-    running: Option<Vec<Doorbell>>,
+    /// With what rings are kicked; none while it does not run.
+    running: Option<Kicks>,
     config_changed: EventFd,
-    gone: EventFd,
+    gone: Arc<EventFd>,
 }
 
 impl VfioVirtio {
@@ -69,7 +71,7 @@ impl VfioVirtio {
     /// or goes past the IOMMU, [`DeviceError::Absurd`], [`DeviceError::Late`], or what the kernel refuses.
     pub fn open(address: PciAddress, root: impl AsRef<Path>) -> Result<Self, DeviceError> {
         let eventfd = || eventfd().map_err(failed("make an eventfd"));
-        let (config_changed, gone) = (eventfd()?, eventfd()?);
+        let (config_changed, gone) = (eventfd()?, Arc::new(eventfd()?));
         let opened = open::open(address, root.as_ref(), gone.as_fd(), PATIENCE)?;
         let (function, layout, capabilities) = opened;
         Ok(Self {
@@ -90,10 +92,8 @@ impl VfioVirtio {
 
     /// The doorbell of a ring that runs.
     fn running(&self, ring: u16) -> Result<Doorbell, DeviceError> {
-        let mut all = self.running.iter().flatten();
-        all.find(|doorbell| doorbell.ring == ring)
-            .copied()
-            .ok_or(DeviceError::Unable("be told of eventfds of a ring that is not running"))
+        let running = self.running.as_ref().and_then(|kicks| kicks.doorbell(ring));
+        running.ok_or(DeviceError::Unable("be told of eventfds of a ring that is not running"))
     }
 
     fn give_up(&mut self) {
@@ -102,17 +102,22 @@ impl VfioVirtio {
     }
 
     fn close(&mut self) {
+        // Its thread has the function's file.
+        self.running = None;
         if let Some(function) = self.function.take() {
             function.silence();
         }
         self.mapped.clear();
-        self.running = None;
     }
 }
 
 impl VdpaDevice for VfioVirtio {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "vfio-pci"
     }
 
     fn capabilities(&self) -> &Capabilities {
@@ -142,10 +147,11 @@ impl VdpaDevice for VfioVirtio {
             setup,
             layout: &self.layout,
             config_changed: self.config_changed.as_fd(),
+            gone: &self.gone,
             patience: PATIENCE,
         };
         match start.run(function) {
-            Ok(doorbells) => self.running = Some(doorbells),
+            Ok(kicks) => self.running = Some(kicks),
             Err(error) => {
                 if matches!(error, DeviceError::Late { .. } | DeviceError::Gone) {
                     self.give_up();
@@ -166,18 +172,22 @@ impl VdpaDevice for VfioVirtio {
 
     fn set_kick(&mut self, ring: u16, new: &Arc<OwnedFd>) -> Result<(), DeviceError> {
         let doorbell = self.running(ring)?;
-        let function = self.function()?;
-        // An eventfd that failed to be set before has left none.
-        let _ = function.set_doorbell(doorbell, None);
-        function.set_doorbell(doorbell, Some(new.as_fd()))?;
+        let (Some(kicks), Some(function)) = (&mut self.running, &self.function) else {
+            return Err(DeviceError::Gone);
+        };
+        kicks.exchange(function, doorbell, new)?;
         // What was kicked in between may have reached neither.
         kick(new)
     }
 
+    fn kick_thread(&self) -> Option<&str> {
+        self.running.as_ref()?.thread()
+    }
+
     fn stop(&mut self) -> Vec<Option<RingBase>> {
         let nothing = vec![None; self.capabilities.rings.into()];
-        if let (Some(doorbells), Some(function)) = (self.running.take(), &self.function)
-            && start::stop(function, &doorbells, PATIENCE).is_err()
+        if let (Some(kicks), Some(function)) = (self.running.take(), &self.function)
+            && start::stop(function, kicks, PATIENCE).is_err()
         {
             self.give_up();
         }

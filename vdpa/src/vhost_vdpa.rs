@@ -150,6 +150,10 @@ impl VdpaDevice for VhostVdpa {
         &self.name
     }
 
+    fn kind(&self) -> &'static str {
+        "vhost-vdpa"
+    }
+
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }

@@ -17,7 +17,7 @@ mod shelf;
 
 use lab::{A, B, C, Lab, is, name, state, trouble, wanted};
 use relay_support::{FakeConfig, drive_at, eventually, exchange, link_up};
-use ringport_vdpa::daemon::{DaemonError, Side, State, Wanted};
+use ringport_vdpa::daemon::{DaemonError, Kicks, Side, State, Wanted};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -38,6 +38,31 @@ fn packets_pass_and_links_are_counted() {
     let [status] = &daemon.list()[..] else { panic!("one device") };
     let counts = status.statistics;
     assert_eq!((counts.opened, counts.links, counts.links_lost), (1, 1, 1), "{counts:?}");
+}
+
+#[test]
+fn kind_is_told_while_a_device_is_there_and_the_way_of_kicks_while_it_has_a_link() {
+    let lab = Lab::with(&[A, B]);
+    let thread = FakeConfig { kick_thread: Some("none is taken"), ..FakeConfig::default() };
+    lab.shelf.put(&name(A), thread);
+    let daemon = lab.start();
+    daemon.replace(wanted(&[A, B, C]));
+    let told = |device: &str, kind: Option<&str>, kicks: Option<Kicks>| {
+        eventually(&format!("{device} is of {kind:?} with {kicks:?}"), || {
+            let status = daemon.list().into_iter().find(|it| it.device == name(device)).unwrap();
+            status.kind.as_deref() == kind && status.kicks == kicks
+        });
+    };
+    told(A, Some("fake"), None);
+    told(C, None, None);
+    let [mut a, mut b] = ["vdpa-0", "vdpa-1"].map(|socket| drive_at(&lab.path(socket), false));
+    let _links = [link_up(&mut a), link_up(&mut b)];
+    told(A, Some("fake"), Some(Kicks::Thread));
+    told(B, Some("fake"), Some(Kicks::Kernel));
+    drop((a, b));
+    told(A, Some("fake"), None);
+    lab.shelf.take_away(&name(A));
+    told(A, None, None);
 }
 
 #[test]
@@ -73,7 +98,7 @@ fn devices_that_fail_or_hang_leave_the_others() {
     exchange(&mut link, &lab.shelf.device(&name(C)), 5);
     is(&daemon, C, State::Linked);
     eventually("what is wrong is said", || {
-        trouble(&daemon, A).contains("no vDPA device of 0000:82:00.2")
+        trouble(&daemon, A).contains("no PCI function 0000:82:00.2")
             && trouble(&daemon, "82:01.0").contains("IOMMU")
     });
     assert_eq!(state(&daemon, B), Some(State::Absent));

@@ -77,7 +77,7 @@ impl Lab {
         let text = self.told(0, &["list"]);
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        text.lines().map(words).map(|it| (it[0].clone(), name(&it[2]))).collect()
+        text.lines().map(words).map(|it| (it[0].clone(), name(&it[3]))).collect()
     }
 }
 
@@ -91,7 +91,8 @@ fn commands_are_obeyed_and_say_how_they_went() {
     let mut daemon = lab.start(&[]);
     assert_eq!(lab.told(0, &["list"]), "");
     let added = lab.told(4, &["create", &lab.text("own.sock"), "ff:1f.7"]);
-    let expected = format!("0000:ff:1f.7 absent {} there is no vDPA device", lab.text("own.sock"));
+    let expected =
+        format!("0000:ff:1f.7 absent - {} there is no PCI function", lab.text("own.sock"));
     assert!(added.starts_with(&expected), "{added}");
     assert!(lab.told(3, &["add", "ff:1f.7"]).contains("is served already"));
     assert!(lab.told(3, &["remove", "ff:1f.6"]).contains("0000:ff:1f.6 is not served"));

@@ -18,8 +18,11 @@ mod relay_support;
 #[allow(dead_code, reason = "a part of it")]
 #[path = "interop_vhost_vdpa/rig.rs"]
 mod rig;
+#[allow(dead_code, reason = "a part of it")]
+#[path = "interop_relay/traffic.rs"]
+mod traffic;
 
-use ask::arp;
+use ask::{THEIRS, arp};
 use lab::{Inside, Tier, in_vm};
 use rig::{BEGINNING, FEATURES, Rig, is_ready};
 use ringport::doorbell::Doorbell;
@@ -34,8 +37,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
-/// Of the interface on the same wire.
-const THEIRS: [u8; 4] = [10, 0, 0, 1];
 
 /// A virtual function under vfio-pci, on a wire with an interface that has the address [`THEIRS`].
 fn function(inside: &Inside) -> PciAddress {

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Number of the region that is the configuration space (`VFIO_PCI_CONFIG_REGION_INDEX`). BARs have their
 /// own numbers.
@@ -43,8 +44,8 @@ pub struct Region {
 /// takes it from the bus and resets it.
 #[derive(Debug)]
 pub struct VfioFunction {
-    /// Closed in this order.
-    device: File,
+    /// Closed in this order, the first once no [doorbell](super::VfioDoorbell) has it any more.
+    pub(super) device: Arc<File>,
     _group: File,
     pub(super) container: File,
     pub(super) mapped: Vec<Mapped>,
@@ -84,7 +85,7 @@ impl VfioFunction {
             return Err(refused(operation, io::ErrorKind::Unsupported, "no PCI function"));
         }
         let can_reset = flags & CAN_RESET != 0;
-        let device = device.into();
+        let device = Arc::new(device.into());
         Ok(Self { device, _group: group, container, mapped: Vec::new(), can_reset })
     }
 

@@ -1,7 +1,9 @@
 use super::function::place;
-use super::{Region, VfioFunction};
+use super::{Region, VfioDoorbell, VfioFunction};
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 fn open(container: &Path, group: &Path) -> (&'static str, ErrorKind, String) {
     let error = VfioFunction::open(container, group, "0000:01:00.1").unwrap_err();
@@ -48,4 +50,17 @@ fn only_bytes_of_a_region_have_a_place_in_the_file() {
     let far = Region { len: u64::MAX, offset: u64::MAX };
     assert!(place("read", far, 1, 1).is_err());
     assert!(place("read", Region { len: 0, offset: 0 }, 0, 1).is_err());
+}
+
+#[test]
+fn doorbell_is_rung_with_two_bytes_in_its_place_and_says_so_when_it_is_not() {
+    let device = Arc::new(tempfile::tempfile().unwrap());
+    device.write_all_at(&[0xff; 8], 0).unwrap();
+    VfioDoorbell { device: Arc::clone(&device), at: 4, value: 0x0102 }.ring().unwrap();
+    let mut bytes = [0; 9];
+    assert_eq!(device.read_at(&mut bytes, 0).unwrap(), 8);
+    assert_eq!(bytes[..8], [0xff, 0xff, 0xff, 0xff, 2, 1, 0xff, 0xff]);
+    let device = Arc::new(std::fs::File::open("/dev/null").unwrap());
+    let error = VfioDoorbell { device, at: 0, value: 1 }.ring().unwrap_err();
+    assert_eq!(error.operation, "ring a doorbell");
 }

@@ -36,9 +36,9 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show all devices: name, state, socket, and what is wrong
+    /// Show all devices: name, state, kind (vhost-vdpa, vfio-pci, - while it is not there), socket, and what is wrong
     List,
-    /// Show what has happened to a device, or to all
+    /// Show what has happened to a device, or to all, and whether its kicks go by the kernel or by a thread
     Stats {
         /// PCI address, or node
         device: Option<DeviceName>,
@@ -124,21 +124,24 @@ fn command(verb: &Verb) -> Command {
 }
 
 fn show(status: &DeviceStatus, counts: bool) -> io::Result<()> {
-    let DeviceStatus { device, socket, state, trouble, statistics: it, .. } = status;
+    let DeviceStatus { device, socket, state, kind, kicks, trouble, statistics: it, .. } = status;
+    let kind = printable(kind.as_deref().unwrap_or("-"));
     if counts {
         return writeln!(
             io::stdout(),
-            "{device} opened={} given_up={} links={} links_lost={} connections_refused={} requests_refused={}",
+            "{device} opened={} given_up={} links={} links_lost={} connections_refused={} requests_refused={} \
+             kind={kind} kicks={}",
             it.opened,
             it.given_up,
             it.links,
             it.links_lost,
             it.connections_refused,
-            it.requests_refused
+            it.requests_refused,
+            kicks.map_or_else(|| "-".to_owned(), |kicks| kicks.to_string())
         );
     }
     let trouble = trouble.as_deref().map(|it| format!(" {}", printable(it))).unwrap_or_default();
-    writeln!(io::stdout(), "{device} {state} {}{trouble}", printable(socket))
+    writeln!(io::stdout(), "{device} {state} {kind} {}{trouble}", printable(socket))
 }
 
 /// On one line, without what a terminal would obey.

@@ -25,6 +25,7 @@ pub mod control;
 pub mod metrics;
 mod numbers;
 mod opener;
+mod progress;
 pub mod settings;
 mod status;
 mod stop;
@@ -36,8 +37,8 @@ mod error;
 pub use crate::name::{DeviceName, DeviceNameError};
 pub use config::{DaemonConfig, Side, Wanted};
 pub use error::DaemonError;
-pub use opener::{KernelOpener, OpenError, Opener};
-pub use status::{DeviceStatus, State, Statistics};
+pub use opener::{OpenError, Opener, SystemOpener};
+pub use status::{DeviceStatus, Kicks, State, Statistics};
 pub use stop::Stop;
 
 use crate::lookup::Table;

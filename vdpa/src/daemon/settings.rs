@@ -8,7 +8,7 @@
 //!     control = "/run/vdpa/control.sock"        # commands
 //!     metrics = "127.0.0.1:9821"                # for Prometheus, at /metrics
 //!     pci-list = "/run/vdpa/pciList.dat"        # devices, by PCI addresses, one a line
-//!     discover = true                           # all devices that have a node as well
+//!     discover = true                           # all that are there as well
 //!     keep-listed = false                       # devices that are not there are listed as well
 //!     mode = "660"                              # of vhost-user sockets, octal, with owner and group
 //!     group = "kvm"
@@ -47,7 +47,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// The list of PCI addresses.
     pub pci_list: Option<PathBuf>,
-    /// Whether all devices with a node are served.
+    /// Whether all devices with a node are served, and all virtual functions of virtio network devices under
+    /// vfio-pci: also those that others use at times.
     pub discover: Option<bool>,
     /// Whether devices are listed that are not there.
     pub keep_listed: Option<bool>,

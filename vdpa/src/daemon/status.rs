@@ -15,6 +15,10 @@ pub struct DeviceStatus {
     pub side: Side,
     /// How far it is.
     pub state: State,
+    /// By what it is open: `vhost-vdpa`, or `vfio-pci`; none while it is not there.
+    pub kind: Option<String>,
+    /// How kicks of its front-end reach it; none while there is no link.
+    pub kicks: Option<Kicks>,
     /// What was wrong last, with what would help; none since it was last well.
     pub trouble: Option<String>,
     /// What has happened since it was added.
@@ -34,6 +38,16 @@ pub enum State {
     Linked,
 }
 
+/// How kicks reach a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kicks {
+    /// The kernel takes them, and no thread of ours is woken.
+    Kernel,
+    /// A thread of ours takes those of some rings at least, which the kernel refused to.
+    Thread,
+}
+
 /// What has happened to a device. Packets are not counted: they do not pass here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
@@ -49,6 +63,15 @@ pub struct Statistics {
     pub connections_refused: u64,
     /// Requests of front-ends that were refused.
     pub requests_refused: u64,
+}
+
+impl fmt::Display for Kicks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::Thread => "thread",
+        })
+    }
 }
 
 impl fmt::Display for State {

@@ -5,7 +5,8 @@
 
 use super::config::{DaemonConfig, Side, Wanted};
 use super::opener::Opener;
-use super::status::{DeviceStatus, State, Statistics};
+use super::progress::SharedProgress;
+use super::status::{DeviceStatus, Kicks, State};
 use super::stop::{Stop, ready};
 use super::{Note, explain};
 use crate::relay::{Event, Relay};
@@ -18,8 +19,8 @@ use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -50,22 +51,6 @@ pub(super) struct Surroundings {
     pub(super) changed: SyncSender<Note>,
 }
 
-#[derive(Debug, Default)]
-struct Progress {
-    state: State,
-    trouble: Option<String>,
-    statistics: Statistics,
-}
-
-#[derive(Debug, Clone, Default)]
-struct SharedProgress(Arc<Mutex<Progress>>);
-
-impl SharedProgress {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Worker {
     /// Serves a device, once the thread that had it before has ended.
     pub(super) fn start(
@@ -91,11 +76,7 @@ impl Worker {
     }
 
     pub(super) fn status(&self) -> DeviceStatus {
-        let Wanted { device, side, .. } = &self.wanted;
-        let (device, side, socket) = (device.clone(), *side, self.socket.clone());
-        let Progress { state, trouble, statistics } = &*self.progress.lock();
-        let (state, trouble, statistics) = (*state, trouble.clone(), *statistics);
-        DeviceStatus { device, socket, side, state, trouble, statistics }
+        self.progress.status(&self.wanted, &self.socket)
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -177,13 +158,14 @@ impl Work {
         let Surroundings { config, opener, .. } = &self.surroundings;
         let device = opener.open(&self.wanted.device).map_err(|error| explain(&error))?;
         let gone = device.gone().try_clone_to_owned().map_err(|error| explain(&error))?;
+        let kind = device.kind();
         let role = match self.wanted.side {
             Side::Server => SocketRole::Listen(config.access),
             Side::Client => SocketRole::Connect(Reconnect::default()),
         };
         let mut relay = Relay::open(&self.address, role, config.relay, device)
             .map_err(|error| explain(&error))?;
-        self.is_ready();
+        self.is_ready(kind);
         let end = self.attend(&mut relay, &gone);
         // The socket goes, then the device.
         drop(relay.into_device());
@@ -193,6 +175,7 @@ impl Work {
     fn attend(&mut self, relay: &mut Relay, gone: &OwnedFd) -> Result<End, String> {
         loop {
             let more = self.take_events(relay)?;
+            self.note_kicks(relay);
             let timeout = if more { PollTimeout::ZERO } else { PollTimeout::NONE };
             let fds = [self.stop.as_fd(), gone.as_fd(), relay.as_fd()];
             let [stop, gone, _] = ready(fds, timeout).map_err(|error| explain(&error))?;
@@ -228,7 +211,7 @@ impl Work {
             Event::LinkDown(reason) => {
                 tracing::info!(%device, %reason, "link down");
                 let mut progress = self.progress.lock();
-                progress.state = State::Ready;
+                (progress.state, progress.kicks) = (State::Ready, None);
                 progress.statistics.links_lost += 1;
             }
             Event::Refused(reason) => {
@@ -240,6 +223,20 @@ impl Work {
                 self.refused("request refused", error);
             }
             _ => {}
+        }
+    }
+
+    /// Which may be another way each time that the device begins, or is told of another eventfd.
+    fn note_kicks(&self, relay: &Relay) {
+        let mut progress = self.progress.lock();
+        if progress.state != State::Linked {
+            return;
+        }
+        let thread = relay.kick_thread();
+        let kicks = if thread.is_some() { Kicks::Thread } else { Kicks::Kernel };
+        let before = progress.kicks.replace(kicks);
+        if let Some(why) = thread.filter(|_| before != Some(kicks)) {
+            tracing::info!(device = %self.wanted.device, "kicks go through a thread: {why}");
         }
     }
 
@@ -258,19 +255,21 @@ impl Work {
         progress.trouble = Some(why);
     }
 
-    fn is_ready(&self) {
+    fn is_ready(&self, kind: &'static str) {
         let mut progress = self.progress.lock();
-        progress.state = State::Ready;
+        (progress.state, progress.kind) = (State::Ready, Some(kind));
         progress.trouble = None;
         progress.statistics.opened += 1;
         drop(progress);
-        tracing::info!(device = %self.wanted.device, socket = %self.address, "device is served");
+        let (device, socket) = (&self.wanted.device, &self.address);
+        tracing::info!(%device, kind, %socket, "device is served");
         self.tell();
     }
 
     fn give_up(&self, why: String) {
         let mut progress = self.progress.lock();
         let before = std::mem::take(&mut progress.state);
+        (progress.kind, progress.kicks) = (None, None);
         let was_there = before != State::Absent;
         progress.statistics.given_up += u64::from(was_there);
         progress.statistics.links_lost += u64::from(before == State::Linked);

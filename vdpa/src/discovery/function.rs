@@ -3,8 +3,16 @@
 use super::{Discovery, link_name, names};
 use crate::pci::PciAddress;
 use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// The driver that hands functions to programs.
+pub(crate) const VFIO_PCI: &str = "vfio-pci";
+/// Vendor and device of virtio network functions, as sysfs has them. Virtual functions are never transitional.
+///
+/// Spec: VIRTIO 1.3 §4.1.2, §5.1.1.
+const VIRTIO_NETWORK: [(&str, &str); 2] = [("vendor", "0x1af4"), ("device", "0x1041")];
 
 /// The physical function that a virtual one belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +40,34 @@ impl Discovery {
             interface: interface(&physical),
             index: index(&physical, function),
         })
+    }
+
+    /// Virtual functions of virtio network devices that the driver vfio-pci has, in order. Physical ones are
+    /// left out: programs have those under vfio-pci to drive the whole device themselves.
+    ///
+    /// # Errors
+    /// Sysfs cannot be read. Without the driver there are none.
+    pub fn vfio_functions(&self) -> io::Result<Vec<PciAddress>> {
+        let entries = match fs::read_dir(self.sys("bus/pci/drivers").join(VFIO_PCI)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut functions = Vec::new();
+        for entry in entries {
+            // There are files for commands, too.
+            let address = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            functions.extend(address.filter(|it| self.is_virtual_network_function(*it)));
+        }
+        functions.sort_unstable();
+        Ok(functions)
+    }
+
+    fn is_virtual_network_function(&self, function: PciAddress) -> bool {
+        let place = self.pci_place(function);
+        let is = |(file, wanted): &(&str, &str)| {
+            fs::read_to_string(place.join(file)).is_ok_and(|said| said.trim() == *wanted)
+        };
+        place.join("physfn").exists() && VIRTIO_NETWORK.iter().all(is)
     }
 
     /// IOVAs that the IOMMU in front of a function keeps to itself: the window of message-signalled

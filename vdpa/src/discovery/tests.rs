@@ -170,3 +170,30 @@ fn iovas_that_the_iommu_keeps_are_read_and_nonsense_is_passed_over() {
     let kept = tree.discovery().reserved_iovas(vf());
     assert_eq!(kept, [0xfee0_0000..=0xfeef_ffff, 0xffff_0000..=0xffff_ffff]);
 }
+
+#[test]
+fn virtual_network_functions_under_vfio_pci_are_found_and_no_others() {
+    let tree = Tree::new();
+    assert_eq!(tree.discovery().vfio_functions().unwrap(), []);
+    let driver = "sys/bus/pci/drivers/vfio-pci";
+    let function = |number: u8, device: &str, is_virtual: bool| {
+        let name = format!("0000:01:00.{number}");
+        let place = format!("sys/devices/pci0000:00/0000:00:03.0/{name}");
+        tree.link(&format!("sys/bus/pci/devices/{name}"), &place)
+            .link(&format!("{driver}/{name}"), &place)
+            .file(&format!("{place}/vendor"), "0x1af4\n")
+            .file(&format!("{place}/device"), device);
+        if is_virtual {
+            tree.link(&format!("{place}/physfn"), PF);
+        }
+    };
+    tree.file(&format!("{driver}/new_id"), "").directory(&format!("{driver}/module"));
+    function(3, "0x1041\n", true);
+    function(2, "0x1041\n", true);
+    // A disk, and a function that is not virtual.
+    function(4, "0x1042\n", true);
+    function(5, "0x1041\n", false);
+    let found = tree.discovery().vfio_functions().unwrap();
+    let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["0000:01:00.2", "0000:01:00.3"]);
+}

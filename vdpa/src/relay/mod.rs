@@ -101,6 +101,13 @@ impl Relay {
         self.0.config().gone.as_fd()
     }
 
+    /// Why kicks of the front-end go through a thread of this process; none when the kernel takes all, or the
+    /// device does not run.
+    #[must_use]
+    pub fn kick_thread(&self) -> Option<String> {
+        self.0.config().kick_thread()
+    }
+
     /// Whether nothing can happen any more: it does not reconnect, and has no connection.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -83,6 +83,10 @@ impl Setup {
         Ok(Self { config, backend, device, gone })
     }
 
+    pub(super) fn kick_thread(&self) -> Option<String> {
+        self.device.lock().as_ref()?.kick_thread().map(str::to_owned)
+    }
+
     pub(super) fn take_device(&self) -> Option<Box<dyn VdpaDevice>> {
         self.device.lock().take()
     }

@@ -1,6 +1,6 @@
 //! A function of registers that can lie, and writes down what it is told.
 
-use super::function::{Doorbell, Function, Part};
+use super::function::{Bell, Doorbell, Function, Part};
 use super::layout::{Layout, Structure};
 use super::start::FEATURES_OK;
 use crate::device::DeviceError;
@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use ringport::error::CallError;
 use std::cell::{RefCell, RefMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
 
 /// Where it says that it has things.
 pub(super) const LAYOUT: Layout = Layout {
@@ -51,6 +52,10 @@ pub(super) struct Lies {
     pub(super) doorbell: Option<u16>,
     /// The kernel does not take the doorbell of this ring.
     pub(super) refuses_doorbell: Option<u16>,
+    /// No thread can have a doorbell.
+    pub(super) refuses_bells: bool,
+    /// A thread cannot ring one.
+    pub(super) breaks_bells: bool,
     /// The configuration changes whenever it is read, as often.
     pub(super) changes: usize,
     /// Nobody answers.
@@ -67,6 +72,8 @@ pub(super) struct State {
     pub(super) rings: Vec<u16>,
     /// As `rings` has as many, if it says others.
     pub(super) says_rings: Option<u16>,
+    /// Rings whose doorbells threads have rung.
+    pub(super) rung: Arc<Mutex<Vec<u16>>>,
     pub(super) config: Vec<u8>,
     /// Widths of accesses to that.
     pub(super) widths: Vec<usize>,
@@ -93,6 +100,7 @@ impl Fake {
             rings: vec![256, 256, 64],
             says_rings: None,
             config: (0..24).collect(),
+            rung: Arc::default(),
             widths: Vec::new(),
             status: 0xf,
             selects: [0; 2],
@@ -227,6 +235,32 @@ impl Function for Fake {
         }
         let Doorbell { ring, offset } = doorbell;
         state.told.push(Told::Doorbell(ring, offset, kick.map(|fd| fd.as_raw_fd())));
+        Ok(())
+    }
+
+    fn bell(&self, doorbell: Doorbell) -> Result<Box<dyn Bell>, DeviceError> {
+        let state = self.state();
+        if state.lies.refuses_bells {
+            return Err(DeviceError::Unable("lend a doorbell"));
+        }
+        let (rung, breaks) = (Arc::clone(&state.rung), state.lies.breaks_bells);
+        Ok(Box::new(FakeBell { ring: doorbell.ring, rung, breaks }))
+    }
+}
+
+#[derive(Debug)]
+struct FakeBell {
+    ring: u16,
+    rung: Arc<Mutex<Vec<u16>>>,
+    breaks: bool,
+}
+
+impl Bell for FakeBell {
+    fn ring(&self) -> Result<(), DeviceError> {
+        if self.breaks {
+            return Err(DeviceError::Gone);
+        }
+        self.rung.lock().unwrap().push(self.ring);
         Ok(())
     }
 }

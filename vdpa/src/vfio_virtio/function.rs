@@ -2,7 +2,8 @@
 
 use super::layout::{BARS, Layout};
 use crate::device::DeviceError;
-use ringport::vfio::{CONFIG_REGION, Interrupts, Region, VfioFunction};
+use ringport::vfio::{CONFIG_REGION, Interrupts, Region, VfioDoorbell, VfioFunction};
+use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
 /// `PCI_COMMAND` (2 bytes): memory accesses, bus mastering, no interrupts by pin.
@@ -45,6 +46,21 @@ pub(super) trait Function {
         doorbell: Doorbell,
         kick: Option<BorrowedFd<'_>>,
     ) -> Result<(), DeviceError>;
+
+    /// The same for a thread of ours to do.
+    fn bell(&self, doorbell: Doorbell) -> Result<Box<dyn Bell>, DeviceError>;
+}
+
+/// A doorbell that a thread rings.
+pub(super) trait Bell: Debug + Send + Sync {
+    /// Writes its ring's number to it.
+    fn ring(&self) -> Result<(), DeviceError>;
+}
+
+impl Bell for VfioDoorbell {
+    fn ring(&self) -> Result<(), DeviceError> {
+        Ok(Self::ring(self)?)
+    }
 }
 
 /// Where a ring is kicked.
@@ -87,6 +103,11 @@ impl VfioPci {
             structure.ok_or(DeviceError::Unable("be asked for what it does not have"))?;
         Ok((self.bars[structure.bar], structure.offset + offset))
     }
+
+    fn doorbell_place(&self, doorbell: Doorbell) -> (Region, u64) {
+        let notify = self.layout.notify;
+        (self.bars[notify.bar], notify.offset + doorbell.offset)
+    }
 }
 
 impl Function for VfioPci {
@@ -117,9 +138,13 @@ impl Function for VfioPci {
         doorbell: Doorbell,
         kick: Option<BorrowedFd<'_>>,
     ) -> Result<(), DeviceError> {
-        let notify = self.layout.notify;
-        let at = notify.offset + doorbell.offset;
-        Ok(self.function.set_doorbell(self.bars[notify.bar], at, doorbell.ring, kick)?)
+        let (region, at) = self.doorbell_place(doorbell);
+        Ok(self.function.set_doorbell(region, at, doorbell.ring, kick)?)
+    }
+
+    fn bell(&self, doorbell: Doorbell) -> Result<Box<dyn Bell>, DeviceError> {
+        let (region, at) = self.doorbell_place(doorbell);
+        Ok(Box::new(self.function.doorbell(region, at, doorbell.ring)?))
     }
 }
 

@@ -5,7 +5,7 @@ use super::function::{Function, VfioPci, enable};
 use super::layout::{BARS, CONFIG_LEN, Layout, device_id, layout};
 use super::start::{ACKNOWLEDGE, DRIVER};
 use crate::device::{Capabilities, DeviceError};
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, VFIO_PCI};
 use crate::pci::PciAddress;
 use nix::errno::Errno;
 use ringport::error::CallError;
@@ -24,8 +24,6 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 const OTHER_DOORBELLS: u64 = 1 << 38 | 1 << 39;
 /// Most bytes of a device's configuration that are of use; its structure may be as long as its BAR.
 const CONFIG_MAX: u64 = 4096;
-/// The driver that a function must have.
-const VFIO_PCI: &str = "vfio-pci";
 
 /// Opens a function that vfio-pci has. `gone` is signalled when it is to be given back.
 pub(super) fn open(

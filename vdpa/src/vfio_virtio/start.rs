@@ -2,9 +2,12 @@
 
 use super::common::Common;
 use super::function::{Doorbell, Function};
+use super::kicks::Kicks;
 use super::layout::Layout;
 use crate::device::{DeviceError, RingSetup, Setup};
+use nix::sys::eventfd::EventFd;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Virtio device status bits.
@@ -24,18 +27,20 @@ pub(super) struct Start<'s> {
     pub(super) setup: &'s Setup,
     pub(super) layout: &'s Layout,
     pub(super) config_changed: BorrowedFd<'s>,
+    /// Told when it cannot be kicked.
+    pub(super) gone: &'s Arc<EventFd>,
     /// How long a reset may take.
     pub(super) patience: Duration,
 }
 
 impl Start<'_> {
     /// Has the device begin; if it does not, it is reset. Returns where its rings are kicked.
-    pub(super) fn run<F: Function>(&self, function: &F) -> Result<Vec<Doorbell>, DeviceError> {
-        let mut doorbells = Vec::new();
-        match self.begin(function, &mut doorbells) {
-            Ok(()) => Ok(doorbells),
+    pub(super) fn run<F: Function>(&self, function: &F) -> Result<Kicks, DeviceError> {
+        let mut kicks = Kicks::new(Arc::clone(self.gone));
+        match self.begin(function, &mut kicks) {
+            Ok(()) => Ok(kicks),
             // How it failed matters more than that this does too; but for being late.
-            Err(error) => match stop(function, &doorbells, self.patience) {
+            Err(error) => match stop(function, kicks, self.patience) {
                 Err(late @ DeviceError::Late { .. }) => Err(late),
                 _ => Err(error),
             },
@@ -43,11 +48,7 @@ impl Start<'_> {
     }
 
     /// Spec: VIRTIO 1.3 §3.1.1.
-    fn begin<F: Function>(
-        &self,
-        function: &F,
-        doorbells: &mut Vec<Doorbell>,
-    ) -> Result<(), DeviceError> {
+    fn begin<F: Function>(&self, function: &F, kicks: &mut Kicks) -> Result<(), DeviceError> {
         let common = Common(function);
         common.reset(self.patience)?;
         self.agree(&common)?;
@@ -56,7 +57,7 @@ impl Start<'_> {
             return Err(DeviceError::Unable("tell of changes: it has no interrupt vector left"));
         }
         for ring in &self.setup.rings {
-            doorbells.push(set_up(&common, ring, self.layout)?);
+            kicks.add(set_up(&common, ring, self.layout)?);
         }
         let status = ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK;
         common.set_status(status)?;
@@ -65,10 +66,7 @@ impl Start<'_> {
             return Err(DeviceError::Absurd(format!("it is not ready to begin: status {said:#x}")));
         }
         // Not before: until now, it must not be kicked.
-        for (doorbell, ring) in doorbells.iter().zip(&self.setup.rings) {
-            function.set_doorbell(*doorbell, Some(ring.kick.as_fd()))?;
-        }
-        Ok(())
+        kicks.connect(function, self.setup.rings.iter().map(|ring| &ring.kick))
     }
 
     fn agree<F: Function>(&self, common: &Common<'_, F>) -> Result<(), DeviceError> {
@@ -127,14 +125,12 @@ fn set_up<F: Function>(
 /// Has a device stop, and takes back all eventfds, even if it does not stop.
 pub(super) fn stop<F: Function>(
     function: &F,
-    doorbells: &[Doorbell],
+    mut kicks: Kicks,
     patience: Duration,
 ) -> Result<(), DeviceError> {
+    kicks.end_thread();
     let reset = Common(function).reset(patience);
     function.clear_vectors();
-    for doorbell in doorbells {
-        // Where it failed to begin, not all are set.
-        let _ = function.set_doorbell(*doorbell, None);
-    }
+    kicks.disconnect(function);
     reset
 }

@@ -5,9 +5,9 @@ use crate::device::RingSetup;
 use std::os::fd::AsRawFd;
 
 const SHORT: Duration = Duration::from_millis(50);
-const FEATURES: u64 = 1 << 32 | 1 << 33;
+pub(super) const FEATURES: u64 = 1 << 32 | 1 << 33;
 
-fn ring(index: u16) -> RingSetup {
+pub(super) fn ring(index: u16) -> RingSetup {
     let eventfd = || Arc::new(eventfd().unwrap().into());
     RingSetup {
         index,
@@ -22,7 +22,7 @@ fn ring(index: u16) -> RingSetup {
 }
 
 /// Starts rings 0 and 1 of a function. Returns what came of it, and what the function was told.
-fn started(lies: Lies) -> (Result<Vec<Doorbell>, DeviceError>, Vec<Told>) {
+fn started(lies: Lies) -> (Result<Kicks, DeviceError>, Vec<Told>) {
     let fake = Fake::new(lies);
     let setup = Setup { features: FEATURES, rings: vec![ring(0), ring(1)] };
     let changed = eventfd().unwrap();
@@ -31,9 +31,19 @@ fn started(lies: Lies) -> (Result<Vec<Doorbell>, DeviceError>, Vec<Told>) {
     (done, told)
 }
 
-fn start(fake: &Fake, setup: &Setup, changed: &EventFd) -> Result<Vec<Doorbell>, DeviceError> {
+fn start(fake: &Fake, setup: &Setup, changed: &EventFd) -> Result<Kicks, DeviceError> {
+    let gone = Arc::new(eventfd().unwrap());
+    begin(fake, setup, changed, &gone)
+}
+
+pub(super) fn begin(
+    fake: &Fake,
+    setup: &Setup,
+    changed: &EventFd,
+    gone: &Arc<EventFd>,
+) -> Result<Kicks, DeviceError> {
     let config_changed = changed.as_fd();
-    Start { setup, layout: &LAYOUT, config_changed, patience: SHORT }.run(fake)
+    Start { setup, layout: &LAYOUT, config_changed, gone, patience: SHORT }.run(fake)
 }
 
 /// As all that a failed start ends with.
@@ -45,8 +55,10 @@ fn device_begins_in_the_order_of_the_specification() {
     fake.state().rings = vec![128; 3];
     let setup = Setup { features: FEATURES, rings: vec![ring(2), ring(0)] };
     let changed = eventfd().unwrap();
-    let doorbells = start(&fake, &setup, &changed).unwrap();
-    assert_eq!(doorbells, [(2, 0x2000), (0, 0)].map(|(ring, offset)| Doorbell { ring, offset }));
+    let kicks = start(&fake, &setup, &changed).unwrap();
+    let places = [2, 0, 1].map(|ring| kicks.doorbell(ring).map(|it| it.offset));
+    assert_eq!(places, [Some(0x2000), Some(0), None]);
+    assert_eq!(kicks.thread(), None);
     let fd = |fd: &Arc<OwnedFd>| Some(fd.as_raw_fd());
     let [two, zero] = &setup.rings[..] else { unreachable!() };
     let set_up = |ring: u16| {
@@ -75,7 +87,7 @@ fn device_begins_in_the_order_of_the_specification() {
     assert_eq!(fake.state().accepted, [0, 3]);
 
     fake.state().told.clear();
-    stop(&fake, &doorbells, SHORT).unwrap();
+    stop(&fake, kicks, SHORT).unwrap();
     let doorbells = [Told::Doorbell(2, 0x2000, None), Told::Doorbell(0, 0, None)];
     assert_eq!(fake.state().told, [UNDONE.to_vec(), doorbells.to_vec()].concat());
 }
@@ -90,7 +102,10 @@ fn device_that_does_not_begin_is_reset_and_gives_back_its_eventfds() {
         (Lies { status: 0x40, ..Lies::default() }, "status 0x4f"),
         (Lies { status: 0x80, ..Lies::default() }, "status 0x8f"),
         (Lies { doorbell: Some(3), ..Lies::default() }, "doorbell 3 is at 0x3000"),
-        (Lies { refuses_doorbell: Some(1), ..Lies::default() }, "ring a doorbell"),
+        (
+            Lies { refuses_doorbell: Some(1), refuses_bells: true, ..Lies::default() },
+            "lend a doorbell",
+        ),
     ];
     for (lies, wanted) in cases {
         let (done, told) = started(lies);
@@ -125,8 +140,9 @@ fn reset_that_does_not_end_is_late_and_eventfds_are_given_back() {
     assert!(matches!(done, Err(DeviceError::Late { what: "reset", .. })), "{done:?}");
     assert_eq!(told, [vec![Told::Status(0)], UNDONE.to_vec()].concat());
     let fake = Fake::new(Lies { never_reset: true, ..Lies::default() });
-    let doorbell = Doorbell { ring: 1, offset: 0x1000 };
-    assert!(stop(&fake, &[doorbell], SHORT).is_err());
+    let mut kicks = Kicks::new(Arc::new(eventfd().unwrap()));
+    kicks.add(Doorbell { ring: 1, offset: 0x1000 });
+    assert!(stop(&fake, kicks, SHORT).is_err());
     assert_eq!(fake.state().told.last(), Some(&Told::Doorbell(1, 0x1000, None)));
 }
 

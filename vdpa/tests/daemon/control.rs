@@ -61,7 +61,7 @@ fn verbs_do_what_they_say() {
     assert_eq!(devices[0].state, State::Ready, "it was waited for");
     let Answer::Devices(devices) = add(B) else { panic!("not added") };
     assert_eq!(devices[0].state, State::Absent);
-    assert!(devices[0].trouble.as_ref().unwrap().contains("no vDPA device"));
+    assert!(devices[0].trouble.as_ref().unwrap().contains("no PCI function"));
     let Answer::Refused(why) = add(A) else { panic!("added twice") };
     assert!(why.contains("served already") && why.contains("vdpa-0"), "{why}");
     let Answer::Devices(devices) = told.tell(&Command::List {}) else { panic!("no list") };

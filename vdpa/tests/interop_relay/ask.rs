@@ -8,7 +8,7 @@ use super::relay_support::eventually;
 use ringport_vhost_user::driver;
 
 /// Of the interface on the same wire.
-const THEIRS: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const THEIRS: [u8; 4] = [10, 0, 0, 1];
 
 /// Asks as often for the interface's address, and hears of it.
 #[track_caller]

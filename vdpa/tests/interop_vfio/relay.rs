@@ -3,14 +3,11 @@
 use super::ask::ask;
 use super::lab::{Tier, in_vm};
 use super::relay_support::{Place, Served, eventually, link_up};
-use super::{THEIRS, arp, function, open, take_away};
-use ringport::error::QueueError;
+use super::traffic::{Other, Traffic};
+use super::{function, open, take_away};
 use ringport::retry::Reconnect;
 use ringport_vhost_user::device::SocketRole;
 use ringport_vhost_user::{Driver, DriverConfig, driver};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 const SOON: Reconnect =
@@ -40,32 +37,6 @@ fn drivers_that_come_and_go_reach_the_wire_through_the_relay() {
     });
 }
 
-/// Asks as fast as it goes until the link ends, and counts the packets that come back.
-fn keep_asking(mut link: driver::Link, heard: &Arc<AtomicUsize>) -> JoinHandle<QueueError> {
-    let heard = Arc::clone(heard);
-    let mac = link.parameters.mac.unwrap();
-    let question = arp::question(mac, [10, 0, 0, 99], THEIRS);
-    std::thread::spawn(move || {
-        let mut turn = || {
-            let mut burst = link.tx[0].tx_burst(1)?;
-            // There may be no room.
-            let _ = burst.push(&question);
-            burst.commit();
-            let burst = link.rx[0].rx_burst(8)?;
-            let count = burst.len();
-            burst.release(count);
-            Ok(count)
-        };
-        loop {
-            match turn() {
-                Ok(count) => heard.fetch_add(count, Ordering::Relaxed),
-                Err(error) => return error,
-            };
-            std::thread::yield_now();
-        }
-    })
-}
-
 #[test]
 fn function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it() {
     let test = "relay::function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block_who_takes_it";
@@ -75,20 +46,13 @@ fn function_that_is_taken_away_under_its_driver_ends_the_link_and_does_not_block
         let (mut driver, mut link) = front_end(&place);
         relay.link_up();
         ask(&mut link, 2);
-        let heard = Arc::new(AtomicUsize::new(0));
-        let traffic = keep_asking(link, &heard);
-        eventually("traffic", || heard.load(Ordering::Relaxed) > 20);
+        let traffic = Traffic::over(link, Other::Interface);
         let removal = take_away(inside);
         assert!(relay.link_down().contains("gone"));
         // The relay goes with its device.
         drop(relay);
         eventually("sriov_numvfs is written", || removal.is_finished());
         removal.join().unwrap();
-        eventually("the end of traffic", || {
-            driver.poll(Some(Duration::from_millis(10))).unwrap();
-            traffic.is_finished()
-        });
-        let ended = traffic.join().unwrap();
-        println!("{heard:?} packets came back, then: {ended}");
+        println!("{}", traffic.end(&mut driver));
     });
 }

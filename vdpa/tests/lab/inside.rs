@@ -143,6 +143,17 @@ impl Inside {
         assert_eq!(bound().as_deref(), Some(driver), "{address}");
     }
 
+    /// Takes the carrier from the machine's network device `number` (of a virtual function: of its address), or
+    /// gives it back: as if somebody pulled its plug.
+    #[track_caller]
+    pub fn set_carrier(&self, number: usize, up: bool) {
+        let word = if up { "on" } else { "off" };
+        // What is in the line already is none of it.
+        self.sh(&format!(
+            "stty -F /dev/ttyS1 raw -echo; printf '\\nset_link wire{number} {word}\\n' >/dev/ttyS1"
+        ));
+    }
+
     /// The node of a vDPA device that `vhost_vdpa` has.
     #[track_caller]
     pub fn node(&self, name: &str) -> PathBuf {

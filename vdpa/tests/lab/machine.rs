@@ -128,6 +128,7 @@ impl<'a> Machine<'a> {
         command
     }
 
+    /// Its second serial line leads to its own monitor.
     fn arguments(&self) -> Vec<OsString> {
         let [kit, shared] = [self.kit, self.shared.path()].map(|path| path.to_str().unwrap());
         assert!(
@@ -140,7 +141,9 @@ impl<'a> Machine<'a> {
              -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
              -device virtio-9p-pci,fsdev=host,mount_tag=host \
              -fsdev local,id=lab,path={shared},security_model=none \
-             -device virtio-9p-pci,fsdev=lab,mount_tag=lab"
+             -device virtio-9p-pci,fsdev=lab,mount_tag=lab \
+             -chardev socket,id=monitor,path={shared}/monitor,server=on,wait=off -mon chardev=monitor \
+             -chardev socket,id=told,path={shared}/monitor -serial chardev:told"
         );
         text.push_str(&devices(self.tier));
         let mut all: Vec<OsString> = text.split_whitespace().map(Into::into).collect();

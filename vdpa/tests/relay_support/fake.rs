@@ -37,6 +37,8 @@ pub struct FakeConfig {
     /// So many mappings succeed.
     pub mappings: usize,
     pub starts: bool,
+    /// Why kicks would go through a thread while it runs.
+    pub kick_thread: Option<&'static str>,
 }
 
 impl Default for FakeConfig {
@@ -64,6 +66,7 @@ impl Default for FakeConfig {
             space: vec![2, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0],
             mappings: usize::MAX,
             starts: true,
+            kick_thread: None,
         }
     }
 }
@@ -228,6 +231,15 @@ impl Drop for Fake {
 impl VdpaDevice for Fake {
     fn name(&self) -> &str {
         "fake"
+    }
+
+    fn kind(&self) -> &'static str {
+        "fake"
+    }
+
+    fn kick_thread(&self) -> Option<&str> {
+        let state = self.handle.lock();
+        state.config.kick_thread.filter(|_| state.running.is_some())
     }
 
     fn capabilities(&self) -> &Capabilities {

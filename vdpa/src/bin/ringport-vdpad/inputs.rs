@@ -16,6 +16,8 @@ pub(crate) struct Inputs {
     pci_list: Option<Source<Vec<PciAddress>>>,
     discovery: Option<Discovery>,
     found: Vec<FoundDevice>,
+    /// Functions under vfio-pci that were found.
+    functions: Vec<PciAddress>,
 }
 
 /// A file that is read again when it changes.
@@ -67,10 +69,14 @@ impl Inputs {
         if let Some(source) = &mut self.pci_list {
             source.read();
         }
-        match self.discovery.as_ref().map(Discovery::devices) {
-            None => {}
-            Some(Ok(found)) => self.found = found,
-            Some(Err(error)) => tracing::debug!("devices cannot be discovered: {error}"),
+        let Some(discovery) = &self.discovery else { return };
+        match discovery.devices() {
+            Ok(found) => self.found = found,
+            Err(error) => tracing::debug!("devices cannot be discovered: {error}"),
+        }
+        match discovery.vfio_functions() {
+            Ok(functions) => self.functions = functions,
+            Err(error) => tracing::debug!("functions cannot be discovered: {error}"),
         }
     }
 
@@ -83,6 +89,8 @@ impl Inputs {
         let named: BTreeSet<_> = wanted.iter().map(|it| it.device.clone()).collect();
         let found = names(&self.found).into_iter().filter(|(node, _)| !named.contains(node));
         wanted.extend(found.map(|(_, name)| Wanted::new(name)));
+        let functions = self.functions.iter();
+        wanted.extend(functions.map(|address| Wanted::new(DeviceName::Pci(*address))));
         let mut seen = BTreeSet::new();
         wanted.retain(|wanted| seen.insert(wanted.device.clone()));
         wanted
@@ -163,6 +171,21 @@ mod tests {
         };
         let names: Vec<_> = inputs.wanted().iter().map(|it| it.device.to_string()).collect();
         assert_eq!(names, ["0000:82:00.2", "/dev/vhost-b", "/dev/vhost-c", "/dev/vhost-d"]);
+    }
+
+    #[test]
+    fn functions_that_were_found_are_wanted_once_whatever_else_names_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vdpad.toml");
+        let own = "[[device]]\ndevice = \"82:00.2\"\nsocket = \"/run/own.sock\"\n";
+        std::fs::write(&path, own).unwrap();
+        let mut inputs = Inputs::with_settings(&path).unwrap();
+        inputs.found = vec![found("a", None)];
+        inputs.functions = ["82:00.2", "82:00.3"].map(|it| it.parse().unwrap()).to_vec();
+        let wanted = inputs.wanted();
+        let names: Vec<_> = wanted.iter().map(|it| it.device.to_string()).collect();
+        assert_eq!(names, ["0000:82:00.2", "/dev/vhost-a", "0000:82:00.3"]);
+        assert_eq!(wanted[0].socket.as_deref(), Some("/run/own.sock"));
     }
 
     #[test]

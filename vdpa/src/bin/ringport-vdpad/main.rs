@@ -19,7 +19,7 @@ use options::{Options, Setup};
 use ringport::socket::SocketOptions;
 use ringport_vdpa::daemon::control::ControlServer;
 use ringport_vdpa::daemon::metrics::MetricsServer;
-use ringport_vdpa::daemon::{Daemon, KernelOpener, Stop, Wanted};
+use ringport_vdpa::daemon::{Daemon, Stop, SystemOpener, Wanted};
 use ringport_vdpa::lookup::{Config, Log, Server, Table};
 use std::error::Error;
 use std::fs::DirBuilder;
@@ -54,7 +54,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let (table, quit) = (Table::default(), Stop::new()?);
     let Setup { daemon, lookup, metrics, control, discover, .. } = setup;
     // They end in the other order: metrics, commands, look-up, devices.
-    let daemon = Daemon::start(daemon, Arc::new(KernelOpener::default()), table.clone())?;
+    let daemon = Daemon::start(daemon, Arc::new(SystemOpener::default()), table.clone())?;
     let daemon = Arc::new(daemon);
     let lookup = lookup.map(|socket| Server::start(&Config::at(socket), &table, &Log::Tracing));
     let _lookup = lookup.transpose()?;

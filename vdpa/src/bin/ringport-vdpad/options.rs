@@ -27,7 +27,8 @@ pub(crate) struct Options {
     /// List of devices, a PCI address a line; it need not be there yet, its directory must
     #[arg(long, value_name = "FILE")]
     pci_list: Option<PathBuf>,
-    /// Serve all devices that have a node /dev/vhost-vdpa-N
+    /// Serve all devices that have a node /dev/vhost-vdpa-N, and all virtual functions of virtio network devices
+    /// under vfio-pci; not for machines where others use some of them
     #[arg(long)]
     discover: bool,
     /// Where sockets are; made if it is not there [default: /var/run/vdpa/vhost]

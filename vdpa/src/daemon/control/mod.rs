@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! {"devices":[{"device":"0000:82:00.2","socket":"/run/vdpa/vhost/vdpa-0","side":"server","state":"ready",
-//!   "trouble":null,"statistics":{"opened":1,"given_up":0,"links":0,...}}]}
+//!   "kind":"vfio-pci","kicks":null,"trouble":null,"statistics":{"opened":1,"given_up":0,"links":0,...}}]}
 //! {"refused":"0000:82:00.3 is not served: list shows what is"}
 //! ```
 //!
