@@ -21,6 +21,7 @@
 //! | `daemon` | many devices that come and go, with the programs `ringport-vdpad` and `ringport-vdpactl` (feature `daemon`) |
 //! | `lookup` | which socket belongs to a VF, over gRPC (feature `grpc`) |
 //! | [`name`] | what devices are called |
+//! | [`opener`] | where devices come from, by their names |
 //! | [`pci`] | addresses of PCI functions |
 //! | [`port`] | a device as a packet port of this process, without a relay |
 //! | [`port_string`] | such ports named by text |
@@ -36,6 +37,7 @@ pub mod files;
 #[cfg(feature = "grpc")]
 pub mod lookup;
 pub mod name;
+pub mod opener;
 pub mod pci;
 pub mod port;
 pub mod port_string;
@@ -45,6 +47,7 @@ pub mod vhost_vdpa;
 
 pub use device::{Capabilities, DeviceError, VdpaDevice};
 pub use name::{DeviceName, DeviceNameError};
+pub use opener::{OpenError, Opener, SystemOpener};
 pub use pci::PciAddress;
 pub use port::{Port, PortConfig, PortEvent, PortLink};
 pub use relay::{Relay, RelayConfig};

@@ -40,15 +40,13 @@ mod config;
 mod error;
 mod features;
 mod link;
-mod opener;
 mod session;
 
 pub use config::PortConfig;
 pub use error::{ConfigError, DownReason, PortError};
 pub use link::{LinkParameters, PortEvent, PortLink};
 
-use crate::device::{DeviceError, VdpaDevice};
-use opener::Opener;
+use crate::opener::{Opener, SystemOpener};
 use ringport::reactor::{self, Driver, Interest, Reactor};
 use ringport::retry::Retry;
 use session::Session;
@@ -60,7 +58,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Port {
     config: PortConfig,
-    opener: Opener,
+    opener: Box<dyn Opener>,
     reactor: Reactor,
     retry: Retry,
     session: Option<Session>,
@@ -86,26 +84,22 @@ impl Port {
     /// # Errors
     /// [`ConfigError`] for what cannot work, and [`PortError::Call`].
     pub fn new(config: PortConfig) -> Result<Self, PortError> {
-        let opener = Opener::of_name(config.device.clone());
-        Self::build(config, opener)
+        Self::with_opener(config, SystemOpener::default())
     }
 
-    /// As [`new`](Self::new), with devices that `open` opens, whatever the configuration calls them.
+    /// As [`new`](Self::new), with a device that comes from elsewhere.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_opener(
         config: PortConfig,
-        open: impl FnMut() -> Result<Box<dyn VdpaDevice>, DeviceError> + Send + 'static,
+        opener: impl Opener + 'static,
     ) -> Result<Self, PortError> {
-        Self::build(config, Opener::other(open))
-    }
-
-    fn build(config: PortConfig, opener: Opener) -> Result<Self, PortError> {
         config.check()?;
         let mut retry = Retry::new(config.reconnect);
         retry.at = Some(Instant::now());
         let reactor = Reactor::new()?;
+        let opener = Box::new(opener);
         let port = Self { config, opener, reactor, retry, session: None, events: VecDeque::new() };
         port.rearm()?;
         Ok(port)
@@ -165,7 +159,7 @@ impl Port {
     }
 
     fn bring_up(&mut self) -> Result<(Session, PortLink), PortError> {
-        let device = self.opener.open()?;
+        let device = self.opener.open(&self.config.device)?;
         let (session, link) = Session::begin(device, &self.config)?;
         let fds = session.fds();
         for (fd, token) in fds.into_iter().zip([GONE, CHANGED, FAULT]) {

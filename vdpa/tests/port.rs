@@ -9,14 +9,16 @@ use ringport::error::QueueError;
 use ringport_bench::interop::census::Census;
 use ringport_vdpa::device::VdpaDevice;
 use ringport_vdpa::port::{DownReason, PortError};
-use ringport_vdpa::{DeviceError, Port, PortConfig, PortEvent, PortLink};
+use ringport_vdpa::{
+    DeviceError, DeviceName, OpenError, Opener, Port, PortConfig, PortEvent, PortLink,
+};
 use ringport_vhost_user::wire::feature;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Devices that are opened one after the other. Without any there is none.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Shelf(Arc<Mutex<Vec<Fake>>>);
 
 impl Shelf {
@@ -28,13 +30,15 @@ impl Shelf {
 
     /// A port that takes its devices from here.
     fn port(&self, items: &str) -> Port {
-        let Self(shelf) = self.clone();
         let config: PortConfig = format!("vdpa:/nowhere{items}").parse().unwrap();
-        Port::with_opener(config, move || {
-            let fake = shelf.lock().unwrap().pop().ok_or(DeviceError::Unable("be found"))?;
-            Ok(Box::new(fake) as Box<dyn VdpaDevice>)
-        })
-        .unwrap()
+        Port::with_opener(config, self.clone()).unwrap()
+    }
+}
+
+impl Opener for Shelf {
+    fn open(&self, _: &DeviceName) -> Result<Box<dyn VdpaDevice>, OpenError> {
+        let fake = self.0.lock().unwrap().pop().ok_or(DeviceError::Unable("be found"))?;
+        Ok(Box::new(fake))
     }
 }
 
@@ -176,7 +180,8 @@ fn port_that_is_to_try_once_is_finished_after_that() {
 fn wait_for_a_link_returns_the_last_refusal_when_its_time_is_over() {
     let shelf = Shelf::default();
     let refused = shelf.port(SOON).wait_link_up(Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(refused, PortError::Device(DeviceError::Unable("be found"))), "{refused}");
+    let PortError::Open(OpenError::Device(why)) = refused else { panic!("{refused}") };
+    assert!(matches!(why, DeviceError::Unable("be found")), "{why}");
     let _device = shelf.put(FakeConfig::default());
     let mut port = shelf.port(SOON);
     let _link = port.wait_link_up(PATIENCE).unwrap();
@@ -285,7 +290,7 @@ fn port_that_is_dropped_closes_its_device_and_the_queues_say_so() {
 }
 
 #[test]
-fn port_of_a_device_that_is_not_there_says_what_would_make_one() {
+fn port_of_a_device_that_is_not_there_says_what_would_help() {
     let refused = |port: &str| {
         let mut port = Port::open(port).unwrap();
         match next(&mut port) {
@@ -299,7 +304,7 @@ fn port_of_a_device_that_is_not_there_says_what_would_make_one() {
         "{node}"
     );
     let function = refused("vdpa:ffff:1f:1f.7");
-    assert!(function.contains("vdpa dev add mgmtdev pci/ffff:1f:1f.7"), "{function}");
+    assert!(function.contains("no PCI function ffff:1f:1f.7: lspci -D lists"), "{function}");
     let odd = PortConfig { ring_size: 100, ..PortConfig::new("01:00.1".parse().unwrap()) };
     assert!(matches!(Port::new(odd), Err(PortError::Config(_))));
 }

@@ -2,8 +2,9 @@
 //!
 //! | metric | kind | value |
 //! |---|---|---|
-//! | `ringport_vdpa_device_info` | info | labels `socket` and `side` |
+//! | `ringport_vdpa_device_info` | info | labels `socket`, `side`, and `kind` (`vhost-vdpa`, `vfio-pci`, or empty while it is not there) |
 //! | `ringport_vdpa_device_state` | gauge, one for each `state` | 1 for the [state](super::State) that it is in, else 0 |
+//! | `ringport_vdpa_kicks_by_thread` | gauge | 1 while a thread passes kicks on, which the kernel refused to, else 0 |
 //! | `ringport_vdpa_opened_total` | counter | how often it was opened |
 //! | `ringport_vdpa_given_up_total` | counter | how often it was given up: removed, or failed |
 //! | `ringport_vdpa_links_total` | counter | links that came up |
@@ -18,7 +19,7 @@ mod server;
 
 pub use server::{MetricsError, MetricsServer};
 
-use super::status::{DeviceStatus, State, Statistics};
+use super::status::{DeviceStatus, Kicks, State, Statistics};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -59,6 +60,7 @@ impl prometheus_client::collector::Collector for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.info(&mut encoder)?;
         self.state(&mut encoder)?;
+        self.kicks(&mut encoder)?;
         COUNTS.iter().try_for_each(|count| self.count(&mut encoder, count))
     }
 }
@@ -68,8 +70,10 @@ impl Collector {
         let help = "The device's socket, and who makes it";
         let mut metric = encoder.encode_descriptor("device", help, None, MetricType::Info)?;
         self.0.iter().try_for_each(|it| {
+            let kind = it.kind.clone().unwrap_or_default();
             let socket = [("socket", it.socket.clone()), ("side", it.side.to_string())];
-            metric.encode_family(&device(it))?.encode_info(&socket)
+            let labels = [socket.as_slice(), &[("kind", kind)]].concat();
+            metric.encode_family(&device(it))?.encode_info(&labels)
         })
     }
 
@@ -82,6 +86,16 @@ impl Collector {
         pairs.into_iter().try_for_each(|(it, state)| {
             let labels = [("device", it.device.to_string()), ("state", state.to_string())];
             metric.encode_family(&labels)?.encode_gauge(&u64::from(it.state == state))
+        })
+    }
+
+    fn kicks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Whether a thread passes kicks on, which the kernel refused to";
+        let mut metric =
+            encoder.encode_descriptor("kicks_by_thread", help, None, MetricType::Gauge)?;
+        self.0.iter().try_for_each(|it| {
+            let by_thread = u64::from(it.kicks == Some(Kicks::Thread));
+            metric.encode_family(&device(it))?.encode_gauge(&by_thread)
         })
     }
 
@@ -113,6 +127,8 @@ mod tests {
             socket: "/run/vdpa-0".into(),
             side: Side::Client,
             state,
+            kind: Some("vfio-pci".into()),
+            kicks: Some(Kicks::Thread),
             trouble: None,
             statistics: Statistics { links: 7, links_lost: 6, ..Statistics::default() },
         }
@@ -128,8 +144,9 @@ mod tests {
         has(r#"ringport_vdpa_opened_total{device="0000:82:00.2"} 0"#);
         has(r#"ringport_vdpa_device_state{device="0000:82:00.2",state="ready"} 1"#);
         has(r#"ringport_vdpa_device_state{device="0000:82:00.2",state="absent"} 0"#);
-        let info = r#"{socket="/run/vdpa-0",side="client",device="0000:82:00.2"} 1"#;
-        has(&format!("ringport_vdpa_device_info{info}"));
+        has(r#"ringport_vdpa_kicks_by_thread{device="0000:82:00.2"} 1"#);
+        let socket = r#"socket="/run/vdpa-0",side="client",kind="vfio-pci""#;
+        has(&format!(r#"ringport_vdpa_device_info{{{socket},device="0000:82:00.2"}} 1"#));
         assert_eq!(text.lines().last(), Some("# EOF"));
     }
 

@@ -24,7 +24,6 @@ mod config;
 pub mod control;
 pub mod metrics;
 mod numbers;
-mod opener;
 mod progress;
 pub mod settings;
 mod status;
@@ -35,9 +34,9 @@ mod devices;
 mod error;
 
 pub use crate::name::{DeviceName, DeviceNameError};
+pub use crate::opener::{OpenError, Opener, SystemOpener};
 pub use config::{DaemonConfig, Side, Wanted};
 pub use error::DaemonError;
-pub use opener::{OpenError, Opener, SystemOpener};
 pub use status::{DeviceStatus, Kicks, State, Statistics};
 pub use stop::Stop;
 

@@ -4,11 +4,11 @@
 //! each, nobody else waits.
 
 use super::config::{DaemonConfig, Side, Wanted};
-use super::opener::Opener;
 use super::progress::SharedProgress;
 use super::status::{DeviceStatus, Kicks, State};
 use super::stop::{Stop, ready};
 use super::{Note, explain};
+use crate::opener::Opener;
 use crate::relay::{Event, Relay};
 use nix::poll::PollTimeout;
 use ringport::retry::Reconnect;

@@ -2,12 +2,11 @@
 
 use crate::device::DeviceError;
 use crate::name::DeviceNameError;
-use crate::pci::PciAddress;
+use crate::opener::OpenError;
 use ringport::error::{CallError, QueueError};
 use ringport::port_string::ItemError;
 use ringport_vhost_user::driver::queue::LayoutError;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -36,19 +35,10 @@ pub enum PortError {
     /// It is configured in a way that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The function is not there, or nobody has made a device of it.
-    #[error(
-        "there is no vDPA device of {0}: make one (vdpa dev add mgmtdev pci/{0} name NAME), or give the \
-         function to vfio-pci"
-    )]
-    NotThere(PciAddress),
-    /// The function's device has no node; with what gives it one.
-    #[error("{0}")]
-    NoNode(String),
-    /// Nobody can tell which devices there are.
-    #[error("sysfs does not tell which vDPA devices there are")]
-    Discovery(#[source] io::Error),
-    /// The device cannot be opened, or not be used so.
+    /// The device cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The device cannot be used so.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The device is none for a port.

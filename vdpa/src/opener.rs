@@ -1,8 +1,8 @@
 //! Where devices come from.
 
-use super::DeviceName;
 use crate::device::{DeviceError, VdpaDevice};
 use crate::discovery::{Discovery, FoundDevice, VFIO_PCI};
+use crate::name::DeviceName;
 use crate::pci::PciAddress;
 use crate::vfio_virtio::VfioVirtio;
 use crate::vhost_vdpa::VhostVdpa;
