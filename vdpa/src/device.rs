@@ -103,7 +103,9 @@ pub struct Capabilities {
     /// ACCESS_PLATFORM, without which it goes past the IOMMU.
     pub translated: bool,
     /// Whether a ring can be started elsewhere than at its beginning.
-    pub restores_base: bool,
+    pub starts_midway: bool,
+    /// Whether [`stop`](VdpaDevice::stop) says where a ring stands. Of a split ring the memory says it too.
+    pub tells_base: bool,
 }
 
 impl Capabilities {

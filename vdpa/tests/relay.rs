@@ -25,7 +25,8 @@ fn packets_pass_between_driver_and_device_on_both_kinds_of_rings() {
         let place = Place::new();
         let mut config = FakeConfig::default();
         if packed {
-            config.capabilities.restores_base = true;
+            config.capabilities.starts_midway = true;
+            config.capabilities.tells_base = true;
             config.capabilities.features |= feature::RING_PACKED;
         }
         let (fake, device) = Fake::new(config);

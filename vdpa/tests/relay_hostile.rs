@@ -202,7 +202,8 @@ fn device_that_does_not_begin_ends_the_conversation_whether_or_not_an_answer_was
 #[test]
 fn packed_ring_goes_on_where_the_device_stopped() {
     let mut config = FakeConfig::default();
-    config.capabilities.restores_base = true;
+    config.capabilities.starts_midway = true;
+    config.capabilities.tells_base = true;
     config.capabilities.features |= feature::RING_PACKED;
     let (place, relay, device) = scene(config);
     let front = Front::connect_with(&place, 0, feature::RING_PACKED);

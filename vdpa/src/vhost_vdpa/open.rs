@@ -77,7 +77,8 @@ fn capabilities(
         mappings_max: mappings_max(discovery),
         locks_memory: locks_memory(discovery, found),
         translated: true,
-        restores_base: file.ring_base(0).is_ok(),
+        starts_midway: file.ring_base(0).is_ok(),
+        tells_base: suspends,
     })
 }
 

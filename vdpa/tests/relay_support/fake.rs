@@ -58,7 +58,8 @@ impl Default for FakeConfig {
                 mappings_max: None,
                 locks_memory: false,
                 translated: false,
-                restores_base: false,
+                starts_midway: false,
+                tells_base: false,
             },
             space: vec![2, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0],
             mappings: usize::MAX,
@@ -264,7 +265,7 @@ impl VdpaDevice for Fake {
         let mut state = self.handle.lock();
         state.calls.push(Told::Stop);
         let Some(Running { mut controls, .. }) = state.running.take() else { return Vec::new() };
-        let restores = state.config.capabilities.restores_base;
+        let tells = state.config.capabilities.tells_base;
         if let Some(word) = state.stopped_at {
             return vec![RingBase::from_wire(true, word, 64); 2];
         }
