@@ -96,11 +96,6 @@ impl VfioVirtio {
             .ok_or(DeviceError::Unable("be told of eventfds of a ring that is not running"))
     }
 
-    fn give_up(&mut self) {
-        let _ = self.gone.write(1);
-        self.close();
-    }
-
     fn close(&mut self) {
         if let Some(function) = self.function.take() {
             function.silence();
@@ -182,6 +177,11 @@ impl VdpaDevice for VfioVirtio {
             self.give_up();
         }
         nothing
+    }
+
+    fn give_up(&mut self) {
+        let _ = self.gone.write(1);
+        self.close();
     }
 
     fn config_changed(&self) -> BorrowedFd<'_> {

@@ -131,11 +131,6 @@ impl VhostVdpa {
     }
 
     /// Closes the device, in a thread that may take its time.
-    fn give_up(&mut self) {
-        self.watch.tell();
-        self.close();
-    }
-
     fn close(&mut self) {
         if let Some(file) = self.file.take() {
             let _ = within("close", move || drop(file));
@@ -225,6 +220,11 @@ impl VdpaDevice for VhostVdpa {
     fn gone(&self) -> BorrowedFd<'_> {
         self.watch.gone()
     }
+    fn give_up(&mut self) {
+        self.watch.tell();
+        self.close();
+    }
+
 
     fn doorbell(&self, ring: u16) -> Option<DoorbellPage<'_>> {
         self.doorbells.get(usize::from(ring)).copied().filter(|&mapped| mapped)?;

@@ -8,6 +8,7 @@ use super::opener::Opener;
 use super::status::{DeviceStatus, State, Statistics};
 use super::stop::{Stop, ready};
 use super::{Note, explain};
+use crate::device::DeviceError;
 use crate::relay::{Event, Relay};
 use nix::poll::PollTimeout;
 use ringport::retry::Reconnect;
@@ -139,7 +140,8 @@ struct Work {
 /// Why a device is no longer served.
 enum End {
     Stopped,
-    Gone,
+    /// And why.
+    Gone(String),
 }
 
 /// How often it is looked whether the thread before has ended.
@@ -162,7 +164,7 @@ impl Work {
         loop {
             let why = match self.serve() {
                 Ok(End::Stopped) => return,
-                Ok(End::Gone) => "the device is gone".to_owned(),
+                Ok(End::Gone(why)) => why,
                 Err(why) => why,
             };
             self.give_up(why);
@@ -200,7 +202,10 @@ impl Work {
                 return Ok(End::Stopped);
             }
             if gone {
-                return Ok(End::Gone);
+                // The link ends, and then it is known who closed the device.
+                self.take_events(relay)?;
+                let why = relay.why_closed().unwrap_or(DeviceError::Gone);
+                return Ok(End::Gone(explain(&why)));
             }
         }
     }

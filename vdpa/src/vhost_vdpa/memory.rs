@@ -2,7 +2,7 @@
 
 use super::VhostVdpa;
 use super::limits::{self, Limits};
-use crate::device::{DeviceError, DeviceMemory};
+use crate::device::{DeviceError, DeviceMemory, VdpaDevice};
 use ringport::error::CallError;
 use ringport::vhost_vdpa::{AddressSpace, BackendFeatures, VhostVdpaFile};
 use std::ops::RangeInclusive;

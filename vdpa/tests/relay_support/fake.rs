@@ -26,6 +26,7 @@ pub enum Told {
     SetCall(u16),
     SetKick(u16),
     Stop,
+    GiveUp,
 }
 
 /// What it can and cannot.
@@ -36,6 +37,8 @@ pub struct FakeConfig {
     /// So many mappings succeed.
     pub mappings: usize,
     pub starts: bool,
+    /// Memory is not given back.
+    pub keeps: bool,
 }
 
 impl Default for FakeConfig {
@@ -64,6 +67,7 @@ impl Default for FakeConfig {
             space: vec![2, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0],
             mappings: usize::MAX,
             starts: true,
+            keeps: false,
         }
     }
 }
@@ -91,6 +95,7 @@ struct State {
     calls: Vec<Told>,
     mapped: Vec<DeviceMemory>,
     running: Option<Running>,
+    closed: bool,
     /// Where rings are said to have stopped, if not where they did; as it travels.
     stopped_at: Option<u32>,
     started_at: Vec<u32>,
@@ -113,6 +118,7 @@ impl Fake {
             calls: Vec::new(),
             mapped: Vec::new(),
             running: None,
+            closed: false,
             stopped_at: None,
             started_at: Vec::new(),
         };
@@ -125,6 +131,11 @@ impl Fake {
 impl Handle {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, DeviceError> {
+        let state = self.lock();
+        if state.closed { Err(DeviceError::Gone) } else { Ok(state) }
     }
 
     pub fn calls(&self) -> Vec<Told> {
@@ -216,7 +227,7 @@ impl VdpaDevice for Fake {
     }
 
     fn map(&mut self, memory: &[DeviceMemory]) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         state.calls.push(Told::Map(memory.iter().map(range).collect()));
         if state.mapped.len() + memory.len() > state.config.mappings {
             let (wanted, limit) = (memory.len() as u64, state.config.mappings as u64);
@@ -227,15 +238,19 @@ impl VdpaDevice for Fake {
     }
 
     fn unmap(&mut self, ranges: &[RangeInclusive<u64>]) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         assert!(ranges.iter().all(|gone| state.mapped.iter().any(|known| range(known) == *gone)));
         state.calls.push(Told::Unmap(ranges.to_vec()));
+        if state.config.keeps {
+            let source = nix::errno::Errno::EFAULT.into();
+            return Err(DeviceError::Call { call: "unmap memory", source });
+        }
         state.mapped.retain(|known| !ranges.contains(&range(known)));
         Ok(())
     }
 
     fn start(&mut self, setup: &Setup) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         let (features, rings) = (setup.features, setup.rings.len());
         state.calls.push(Told::Start { features, rings });
         assert!(state.running.is_none(), "it has begun already");
@@ -271,9 +286,17 @@ impl VdpaDevice for Fake {
         }
         let bases = controls.iter_mut().map(|control| {
             control.stop();
-            control.base().filter(|_| restores)
+            control.base().filter(|_| tells)
         });
         bases.collect()
+    }
+
+    fn give_up(&mut self) {
+        let mut state = self.handle.lock();
+        state.calls.push(Told::GiveUp);
+        (state.running, state.closed) = (None, true);
+        state.mapped.clear();
+        self.gone.write(1).unwrap();
     }
 
     fn config_changed(&self) -> BorrowedFd<'_> {
