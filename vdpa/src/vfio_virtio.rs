@@ -20,7 +20,7 @@
 
 mod common;
 mod function;
-mod layout;
+pub mod layout;
 mod memory;
 mod open;
 mod start;
