@@ -18,6 +18,7 @@ mod ring;
 pub mod seeds;
 mod sum;
 mod tools;
+mod vdpa;
 mod vhost;
 mod wire;
 
@@ -30,7 +31,7 @@ use std::io;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 24] = [
     ("wire", wire),
     ("control_server", control_server),
     ("control_client", control_client),
@@ -48,6 +49,8 @@ pub const TARGETS: [Target; 22] = [
     ("driver_packed", driver_packed),
     ("frontend_messages", frontend_messages),
     ("vhost_driver", vhost_driver),
+    ("relay_messages", relay_messages),
+    ("pci_capabilities", pci_capabilities),
     ("offloads", offloads),
     ("station", station),
     ("dump", dump),
@@ -139,6 +142,16 @@ pub fn frontend_messages(data: &[u8]) {
 /// A whole driver behind a socket, whose device does what `data` says.
 pub fn vhost_driver(data: &[u8]) {
     open_files::all_closed_after(|| vhost::driver::whole(data));
+}
+
+/// A relay with a device that fails as `data` says, and front-ends that say what they like.
+pub fn relay_messages(data: &[u8]) {
+    open_files::all_closed_after(|| vdpa::relay(data));
+}
+
+/// The capabilities of a PCI function's configuration space.
+pub fn pci_capabilities(data: &[u8]) {
+    vdpa::capabilities(data);
 }
 
 /// A packet header of virtio, and what its packet becomes where nobody else does what it asks for.

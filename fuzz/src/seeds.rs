@@ -7,6 +7,7 @@ mod driver;
 mod sockets;
 mod state;
 mod tools;
+mod vdpa;
 mod vhost;
 
 use crate::control::{FDS_TRUNCATED, OWN_FDS, OWN_LENGTH, TRUNCATED};
@@ -40,6 +41,8 @@ pub fn of(target: &str) -> Vec<Seed> {
         "driver_split" | "driver_packed" => driver::rings(),
         "frontend_messages" => vhost::frontend(),
         "vhost_driver" => vhost::driver(),
+        "relay_messages" => vhost::relay(),
+        "pci_capabilities" => vdpa::capabilities(),
         "offloads" => tools::offloads(),
         "station" => tools::station(),
         "dump" => tools::dump(),

@@ -144,6 +144,7 @@ macro_rules! targets {
 targets!(wire control_server control_client memif_listener memif_client ring_server ring_client);
 targets!(vhost_messages vhost_device vhost_state vhost_split vhost_packed vhost_notes);
 targets!(driver_split driver_packed frontend_messages vhost_driver offloads);
+targets!(relay_messages pci_capabilities);
 targets!(station dump pktgen port_strings);
 
 #[test]

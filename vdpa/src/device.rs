@@ -12,6 +12,7 @@
 mod error;
 
 pub use error::DeviceError;
+pub(crate) use error::explain;
 
 use ringport::shm::Mapping;
 use ringport_vhost_user::backend::RingBase;
@@ -47,7 +48,7 @@ pub trait VdpaDevice: Debug + Send {
     /// Takes memory back, by the same ranges with which it was mapped.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The device is gone, or keeps some of it: then it is to be [given up](Self::give_up).
     fn unmap(&mut self, ranges: &[RangeInclusive<u64>]) -> Result<(), DeviceError>;
 
     /// Has the device begin. It has no driver before; if this fails, it has none afterwards.
@@ -78,6 +79,11 @@ pub trait VdpaDevice: Debug + Send {
     /// number, as far as the device can say. Memory stays mapped. Never fails to stop: a device that does
     /// not answer in time is closed, and all that follows fails.
     fn stop(&mut self) -> Vec<Option<RingBase>>;
+
+    /// Closes the device, which takes back what it would not give back when asked: mappings, eventfds.
+    /// [`gone`](Self::gone) is readable from then on, and all that follows fails with
+    /// [`DeviceError::Gone`].
+    fn give_up(&mut self);
 
     /// Readable when the configuration changed. One eventfd as long as the device is open.
     fn config_changed(&self) -> BorrowedFd<'_>;
@@ -112,7 +118,9 @@ pub struct Capabilities {
     /// ACCESS_PLATFORM, without which it goes past the IOMMU.
     pub translated: bool,
     /// Whether a ring can be started elsewhere than at its beginning.
-    pub restores_base: bool,
+    pub starts_midway: bool,
+    /// Whether [`stop`](VdpaDevice::stop) says where a ring stands. Of a split ring the memory says it too.
+    pub tells_base: bool,
 }
 
 impl Capabilities {

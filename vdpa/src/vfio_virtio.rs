@@ -21,7 +21,7 @@
 mod common;
 mod function;
 mod kicks;
-mod layout;
+pub mod layout;
 mod memory;
 mod open;
 mod start;
@@ -94,11 +94,6 @@ impl VfioVirtio {
     fn running(&self, ring: u16) -> Result<Doorbell, DeviceError> {
         let running = self.running.as_ref().and_then(|kicks| kicks.doorbell(ring));
         running.ok_or(DeviceError::Unable("be told of eventfds of a ring that is not running"))
-    }
-
-    fn give_up(&mut self) {
-        let _ = self.gone.write(1);
-        self.close();
     }
 
     fn close(&mut self) {
@@ -192,6 +187,11 @@ impl VdpaDevice for VfioVirtio {
             self.give_up();
         }
         nothing
+    }
+
+    fn give_up(&mut self) {
+        let _ = self.gone.write(1);
+        self.close();
     }
 
     fn config_changed(&self) -> BorrowedFd<'_> {

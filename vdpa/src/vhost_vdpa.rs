@@ -15,6 +15,7 @@
 //! said would be of the past. Devices that can neither be suspended nor begin elsewhere than at a
 //! ring's beginning (`virtio-pci` behind `vp_vdpa`) cannot go on with rings that have been in use.
 
+mod calls;
 pub(crate) mod check;
 pub(crate) mod limits;
 mod memory;
@@ -26,12 +27,13 @@ pub(crate) mod within;
 
 use crate::device::{Capabilities, DeviceError, DeviceMemory, DoorbellPage, Setup, VdpaDevice};
 use crate::discovery::Discovery;
+use calls::Calls;
 use limits::Taken;
 use nix::sys::eventfd::EventFd;
 use open::Opened;
 use ringport::doorbell::Doorbell;
 use ringport::shm::page_len;
-use ringport::vhost_vdpa::{BackendFeatures, VhostVdpaFile};
+use ringport::vhost_vdpa::BackendFeatures;
 use ringport_vhost_user::backend::RingBase;
 use start::Start;
 use std::io;
@@ -47,7 +49,7 @@ use within::within;
 pub struct VhostVdpa {
     name: String,
     /// None when it was given up.
-    file: Option<VhostVdpaFile>,
+    file: Option<Box<dyn Calls>>,
     backend: BackendFeatures,
     capabilities: Capabilities,
     /// Whether each ring's doorbell can be mapped.
@@ -80,10 +82,14 @@ impl VhostVdpa {
         let watch = Watch::new(path).map_err(|source| open::failed(path, source))?;
         let (node, discovery) = (path.to_owned(), Discovery::default());
         let opened = within("open", move || open::open(&node, &discovery))??;
+        Self::new(path.display().to_string(), opened, watch)
+    }
+
+    fn new(name: String, opened: Opened, watch: Watch) -> Result<Self, DeviceError> {
         let Opened { file, backend, capabilities, doorbells } = opened;
         let eventfd = || watch::eventfd().map(Arc::new).map_err(failed("make an eventfd"));
         Ok(Self {
-            name: path.display().to_string(),
+            name,
             file: Some(file),
             backend,
             capabilities,
@@ -96,12 +102,12 @@ impl VhostVdpa {
         })
     }
 
-    fn file(&self) -> Result<&VhostVdpaFile, DeviceError> {
-        self.file.as_ref().ok_or(DeviceError::Gone)
+    fn file(&self) -> Result<&dyn Calls, DeviceError> {
+        self.file.as_deref().ok_or(DeviceError::Gone)
     }
 
     /// The device, if that ring runs: others would keep what they are given.
-    fn running(&self, ring: u16) -> Result<&VhostVdpaFile, DeviceError> {
+    fn running(&self, ring: u16) -> Result<&dyn Calls, DeviceError> {
         let file = self.file()?;
         let runs = |running: &Running| running.rings.iter().any(|&(index, _)| index == ring);
         let runs = self.running.as_ref().is_some_and(runs);
@@ -113,11 +119,11 @@ impl VhostVdpa {
     fn work<T: Send + 'static>(
         &mut self,
         what: &'static str,
-        work: impl FnOnce(&VhostVdpaFile) -> Result<T, DeviceError> + Send + 'static,
+        work: impl FnOnce(&dyn Calls) -> Result<T, DeviceError> + Send + 'static,
     ) -> Result<T, DeviceError> {
         let file = self.file.take().ok_or(DeviceError::Gone)?;
         let done = within(what, move || {
-            let done = work(&file);
+            let done = work(&*file);
             (file, done)
         });
         let done = done.and_then(|(file, done)| {
@@ -131,11 +137,6 @@ impl VhostVdpa {
     }
 
     /// Closes the device, in a thread that may take its time.
-    fn give_up(&mut self) {
-        self.watch.tell();
-        self.close();
-    }
-
     fn close(&mut self) {
         if let Some(file) = self.file.take() {
             let _ = within("close", move || drop(file));
@@ -175,6 +176,7 @@ impl VdpaDevice for VhostVdpa {
     }
 
     fn start(&mut self, setup: &Setup) -> Result<(), DeviceError> {
+        self.file()?;
         if self.running.is_some() {
             return Err(DeviceError::Unable("be started twice: stop it first"));
         }
@@ -222,6 +224,11 @@ impl VdpaDevice for VhostVdpa {
         })
     }
 
+    fn give_up(&mut self) {
+        self.watch.tell();
+        self.close();
+    }
+
     fn config_changed(&self) -> BorrowedFd<'_> {
         self.config_changed.as_fd()
     }
@@ -233,7 +240,7 @@ impl VdpaDevice for VhostVdpa {
     fn doorbell(&self, ring: u16) -> Option<DoorbellPage<'_>> {
         self.doorbells.get(usize::from(ring)).copied().filter(|&mapped| mapped)?;
         let len = page_len() as u64;
-        Some(DoorbellPage { fd: self.file.as_ref()?.as_fd(), offset: u64::from(ring) * len, len })
+        Some(DoorbellPage { fd: self.file.as_ref()?.fd(), offset: u64::from(ring) * len, len })
     }
 }
 
@@ -255,3 +262,8 @@ pub(crate) fn kick(eventfd: &Arc<OwnedFd>) -> Result<(), DeviceError> {
 pub(crate) fn failed(call: &'static str) -> impl FnOnce(io::Error) -> DeviceError {
     move |source| DeviceError::Call { call, source }
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

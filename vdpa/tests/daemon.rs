@@ -137,6 +137,24 @@ fn device_that_is_gone_is_given_up_and_taken_back_with_its_socket() {
 }
 
 #[test]
+fn device_that_keeps_memory_is_opened_anew_for_the_next_front_end() {
+    let lab = Lab::with(&[]);
+    lab.shelf.put(&name(A), FakeConfig { keeps: true, ..FakeConfig::default() });
+    let daemon = lab.start();
+    daemon.replace(wanted(&[A]));
+    for round in 1..4 {
+        is(&daemon, A, State::Ready);
+        let mut driver = drive_at(&lab.path("vdpa-0"), false);
+        let mut link = link_up(&mut driver);
+        exchange(&mut link, &lab.shelf.device(&name(A)), 2);
+        drop((link, driver));
+        eventually("it is opened anew", || daemon.list()[0].statistics.opened == round + 1);
+        let counts = daemon.list()[0].statistics;
+        assert_eq!((counts.given_up, counts.links, counts.links_lost), (round, round, round));
+    }
+}
+
+#[test]
 fn device_that_is_not_there_is_listed_if_that_is_asked_for() {
     let lab = Lab::with(&[A]);
     let daemon = lab.start_with(|config| config.keep_listed = true);

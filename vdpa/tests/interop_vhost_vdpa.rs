@@ -49,7 +49,12 @@ fn simulator_says_what_it_can_do_and_is_opened_once() {
         println!("{:?}", device.capabilities());
         let can = device.capabilities().clone();
         assert_eq!((can.device_id, can.rings, can.ring_size_max), (1, 3, 256));
-        assert!(can.features & FEATURES == FEATURES && can.translated && can.restores_base);
+        assert!(
+            can.features & FEATURES == FEATURES
+                && can.translated
+                && can.starts_midway
+                && can.tells_base
+        );
         assert!(!can.locks_memory);
         assert!(device.doorbell(0).is_none());
         let mut mac = [0; 6];

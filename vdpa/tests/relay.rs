@@ -10,13 +10,18 @@
 
 mod relay_support;
 
-use relay_support::{Fake, FakeConfig, PATIENCE, Place, Served, Told, drive, exchange, link_up};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use relay_support::{
+    Fake, FakeConfig, Front, LEN, PATIENCE, Place, Raw, Served, Told, drive, exchange, link_up,
+    memory, region,
+};
 use ringport_bench::interop::census::Census;
 use ringport_vdpa::relay::{Event, RelayError};
 use ringport_vdpa::{Relay, RelayConfig};
-use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::device::{DownReason, SocketRole};
 use ringport_vhost_user::driver;
-use ringport_vhost_user::wire::feature;
+use ringport_vhost_user::wire::{Message, Request, feature};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -25,7 +30,8 @@ fn packets_pass_between_driver_and_device_on_both_kinds_of_rings() {
         let place = Place::new();
         let mut config = FakeConfig::default();
         if packed {
-            config.capabilities.restores_base = true;
+            config.capabilities.starts_midway = true;
+            config.capabilities.tells_base = true;
             config.capabilities.features |= feature::RING_PACKED;
         }
         let (fake, device) = Fake::new(config);
@@ -96,6 +102,63 @@ fn device_that_refuses_to_begin_is_reported_and_the_front_end_may_try_again() {
     device.change(|config| config.starts = true);
     let mut link = link_up(&mut driver);
     exchange(&mut link, &device, 2);
+}
+
+#[test]
+fn device_that_keeps_memory_is_closed_with_the_reason_and_one_that_is_opened_anew_serves_the_next()
+{
+    let place = Place::new();
+    for round in 0..3 {
+        let (fake, device) = Fake::new(FakeConfig { keeps: true, ..FakeConfig::default() });
+        let role = SocketRole::default();
+        let config = RelayConfig::default();
+        let mut relay = Relay::open(&place.address(), role, config, Box::new(fake)).unwrap();
+        let reason = std::thread::scope(|scope| {
+            scope.spawn(|| Front::connect(&place, 0).run());
+            loop {
+                let event = relay.poll(Some(PATIENCE)).unwrap();
+                if let Event::LinkDown(reason) = event.expect("nothing happened") {
+                    break reason;
+                }
+            }
+        });
+        assert!(matches!(reason, DownReason::PeerClosed), "{reason}");
+        assert!(is_readable(relay.gone()), "round {round}");
+        let why = relay.why_closed().unwrap().to_string();
+        assert!(why.contains("did not give memory back") && why.contains("unmap memory"), "{why}");
+        assert_eq!(device.mapped(), []);
+        assert_eq!(device.calls().last(), Some(&Told::GiveUp));
+        assert!(relay.why_closed().is_none(), "it is said once");
+        // Nobody else is let at it.
+        let front = Raw::connect(&place);
+        let refused = relay.poll(Some(PATIENCE)).unwrap();
+        assert!(matches!(refused, Some(Event::Refused(_))), "{refused:?}");
+        drop((front, relay.into_device()));
+    }
+}
+
+#[test]
+fn device_that_keeps_memory_under_a_front_end_ends_its_link_with_the_reason() {
+    let place = Place::new();
+    let (fake, device) = Fake::new(FakeConfig::default());
+    let relay = Served::listen(&place, fake);
+    let front = Front::connect(&place, 0);
+    front.run();
+    relay.link_up();
+    let more = memory();
+    let add = Message::MemRegion(Request::AddMemReg, region(LEN));
+    assert!(front.raw.ask(&add, &[more.as_fd()]).is_yes());
+    device.change(|config| config.keeps = true);
+    assert!(!front.is_granted(&Message::MemRegion(Request::RemMemReg, region(LEN))));
+    assert!(relay.refused().contains("did not give memory back"));
+    assert!(relay.link_down().contains("did not give memory back"));
+    assert_eq!(device.mapped(), []);
+    assert!(!device.runs());
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
 }
 
 #[test]

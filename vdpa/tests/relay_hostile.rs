@@ -6,28 +6,16 @@ mod relay_support;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use relay_support::{
-    Answer, FRONT_END, Fake, FakeConfig, Front, Handle, LEN, Place, READY, Raw, Served, Told,
-    eventually, memory, region,
+    Answer, FRONT_END, FakeConfig, Front, Handle, LEN, Place, READY, Raw, Scene, Served, Told,
+    eventually, memory, region, scene,
 };
 use ringport_vhost_user::wire::{
     ConfigSpan, LogArea, MemoryRegion, Message, Request, VringAddress, VringFd, VringState, feature,
 };
 use std::os::fd::AsFd;
 
-/// A relay that listens, and its device.
-fn scene(config: FakeConfig) -> (Place, Served, Handle) {
-    let place = Place::new();
-    let (fake, device) = Fake::new(config);
-    let relay = Served::listen(&place, fake);
-    (place, relay, device)
-}
-
 fn running() -> (Place, Served, Handle, Front) {
-    let (place, relay, device) = scene(FakeConfig::default());
-    let front = Front::connect(&place, 0);
-    front.run();
-    relay.link_up();
-    assert!(device.runs());
+    let Scene { place, relay, device, front } = Scene::new();
     (place, relay, device, front)
 }
 
@@ -202,7 +190,8 @@ fn device_that_does_not_begin_ends_the_conversation_whether_or_not_an_answer_was
 #[test]
 fn packed_ring_goes_on_where_the_device_stopped() {
     let mut config = FakeConfig::default();
-    config.capabilities.restores_base = true;
+    config.capabilities.starts_midway = true;
+    config.capabilities.tells_base = true;
     config.capabilities.features |= feature::RING_PACKED;
     let (place, relay, device) = scene(config);
     let front = Front::connect_with(&place, 0, feature::RING_PACKED);

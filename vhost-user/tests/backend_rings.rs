@@ -68,6 +68,26 @@ fn ring_that_the_data_side_cannot_start_stays_stopped() {
 }
 
 #[test]
+fn ring_that_was_refused_keeps_its_eventfds_for_the_next_kick() {
+    let mut peer = set_up(SPLIT);
+    let bells = [Request::SetVringCall, Request::SetVringErr];
+    bells.iter().for_each(|request| peer.yes(&doorbell(*request, 0)));
+    for _ in 0..3 {
+        let event = peer.say(&doorbell(Request::SetVringKick, 0)).unwrap();
+        let Some(Event::RingStarted(refused)) = event else { panic!("{event:?}") };
+        assert!(refused.call.is_some() && refused.err.is_some());
+        peer.machine.answer_ack(Err(Failed)).unwrap();
+        assert_ne!(peer.heard_number(Request::SetVringKick), 0);
+    }
+    let ring = peer.start(0);
+    assert!(ring.call.is_some() && ring.err.is_some());
+    // They are the running ring's now, and the next start has those that are said for it.
+    peer.stop(0, RingBase::Split { avail: 0 });
+    let ring = peer.start(0);
+    assert!(ring.call.is_none() && ring.err.is_none());
+}
+
+#[test]
 fn enable_is_remembered_while_the_ring_is_stopped() {
     let mut peer = set_up(SPLIT);
     assert!(peer.say(&state(Request::SetVringEnable, 0, 1)).unwrap().is_none());

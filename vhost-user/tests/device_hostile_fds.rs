@@ -2,19 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod device_support;
+#[path = "support/kinds.rs"]
+mod kinds;
 mod support;
 
 use device_support::{Front, Guest, LEN, Place, Raw, Served, eventually, exchange};
-use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use kinds::kinds;
 use nix::sys::eventfd::EventFd;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use ringport_bench::interop::census::Census;
 use ringport_vhost_user::wire::{Message, Request, VringFd};
 use ringport_vhost_user::{DeviceConfig, DeviceError, DownReason, Event};
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::every_message;
 
@@ -73,32 +71,6 @@ fn wrong_number_of_descriptors_over_a_socket_is_refused_and_leaks_none() {
     });
 }
 
-/// One of each kind of descriptor.
-fn kinds() -> Vec<(&'static str, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe().unwrap();
-    let (socket, _) = UnixStream::pair().unwrap();
-    let open = |path: &str| File::options().read(true).write(true).open(path).unwrap();
-    let mut kinds: Vec<(_, OwnedFd)> = vec![
-        ("the end of a pipe that is read", read),
-        ("the end of a pipe that is written", write),
-        ("a socket", socket.into()),
-        ("a device of zeros", open("/dev/zero").into()),
-        ("a device of nothing", open("/dev/null").into()),
-        ("a directory", File::open("/proc/self").unwrap().into()),
-        ("a program", File::open(std::env::current_exe().unwrap()).unwrap().into()),
-        ("an epoll set", Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap().0),
-        ("memory", memfd_create("memory", MFdFlags::MFD_CLOEXEC).unwrap()),
-        ("an eventfd", EventFd::new().unwrap().into()),
-    ];
-    // Long enough, and writable; but where even the disk is memory, that is what it is.
-    let disk = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    disk.set_len(LEN).unwrap();
-    if fstatfs(&disk).unwrap().filesystem_type() != TMPFS_MAGIC {
-        kinds.push(("a file on a disk", disk.into()));
-    }
-    kinds
-}
-
 fn doorbell(request: Request, index: u8) -> Message {
     Message::VringFd(request, VringFd { index, no_fd: false })
 }
@@ -114,7 +86,7 @@ fn doorbell_that_is_no_eventfd_is_refused_and_the_one_before_stays() {
     let mut hands = front.hands(0);
     exchange(&mut hands, &front.guest, &mut link, 0, 0);
     let before = Census::take();
-    for (kind, fd) in kinds() {
+    for (kind, fd) in kinds(LEN) {
         if kind == "an eventfd" {
             continue;
         }
@@ -130,7 +102,7 @@ fn doorbell_that_is_no_eventfd_is_refused_and_the_one_before_stays() {
     }
     // On a ring that is stopped they are looked at when it starts.
     let base = front.stop_ring(1);
-    let (_, pipe) = kinds().remove(0);
+    let (_, pipe) = kinds(LEN).remove(0);
     assert!(front.raw.ask(&doorbell(Request::SetVringCall, 1), &[pipe.as_fd()]).is_yes());
     let kick = doorbell(Request::SetVringKick, 1);
     let eventfd = EventFd::new().unwrap();
@@ -179,7 +151,7 @@ fn memory_of_a_wrong_kind_is_refused_and_the_one_before_stays() {
     let mut more = said;
     more.guest_address += 1 << 32;
     more.user_address += 1 << 32;
-    for (kind, fd) in kinds() {
+    for (kind, fd) in kinds(LEN) {
         for (message, fds) in [
             (Message::MemTable(vec![said]), vec![fd.as_fd()]),
             (Message::MemTable(vec![said, more]), vec![front.guest.file.as_fd(), fd.as_fd()]),

@@ -301,6 +301,49 @@ pub(super) fn device() -> Vec<Seed> {
     seeds
 }
 
+/// Features of all kinds; rings of 256; a device that goes on where rings are.
+const RELAY: [u8; 4] = [0xff, 8, 3, 24];
+
+pub(super) fn relay() -> Vec<Seed> {
+    let agreed = |start: &[u8], features| {
+        Script::new(start).add(&say(&[2, 1])).add(&say(&[1, features])).add(&say(&[12, 0, 0]))
+    };
+    let running = |start: &[u8], features, rings: &[u8]| {
+        let base = if features & PACKED == 0 { 0 } else { 251 };
+        rings.iter().fold(agreed(start, features), |script, &ring| {
+            let messages = [[4, ring, 252], [5, ring, base], [8, ring, 0], [10, ring, 0]];
+            let script = messages.iter().fold(script, |script, said| script.add(&say(said)));
+            script.add(&say(&[9, ring, 0])).add(&say(&[7, ring, 1]))
+        })
+    };
+    let up = running(&RELAY, VERSION_1 | PROTOCOL, &[0, 1]);
+    let (ready, more) = (say(&[3, 0, 15, 0]), say(&[13, 0, 2]));
+    let mut seeds = vec![
+        ("running", up.clone().bytes()),
+        ("packed", running(&RELAY, VERSION_1 | PACKED | PROTOCOL, &[0, 1]).bytes()),
+        ("begins-anew-only", running(&[0xff, 8, 0, 24], VERSION_1 | PROTOCOL, &[1, 0]).bytes()),
+        ("iommu", running(&[0xff, 8, 4, 24], VERSION_1, &[0, 1]).bytes()),
+        ("ready", up.clone().add(&ready).add(&say(&[3, 0, 0, 0])).add(&ready).bytes()),
+        (
+            "next",
+            up.clone().add(&[4, 0]).join(&running(&[], VERSION_1 | PROTOCOL, &[0, 1])).bytes(),
+        ),
+        ("config", up.clone().add(&[2, 1]).add(&say(&[15, 0, 0, 24, 0])).bytes()),
+        ("yanked", up.clone().add(&[3, 0]).bytes()),
+        ("disconnected", up.clone().add(&[5, 0]).bytes()),
+        ("stopped-where", up.clone().add(&[8, 3, 0, 3, 0]).add(&say(&[6, 0])).bytes()),
+        ("many-at-once", up.clone().add(&[7, 6, 0, 0, 1, 7, 9, 0, 0, 1]).bytes()),
+    ];
+    for (name, fails) in [("map-fails", 1), ("start-fails", 2), ("unmap-fails", 4), ("all-fail", 7)]
+    {
+        let failing = up.clone().add(&[1, fails]).add(&more).add(&say(&[12, 0, 1]));
+        seeds.push((name, failing.add(&say(&[7, 0, 0])).add(&say(&[7, 0, 1])).bytes()));
+    }
+    let odd = odd_messages().into_iter();
+    seeds.extend(odd.map(|(name, odd)| (name, up.clone().add(&odd).bytes())));
+    seeds
+}
+
 /// Acts of the driver and of control.
 mod act {
     pub(super) const SCRIBBLE: u8 = 0;

@@ -40,9 +40,9 @@ pub use error::DaemonError;
 pub use status::{DeviceStatus, Kicks, State, Statistics};
 pub use stop::Stop;
 
+use crate::device::explain;
 use crate::lookup::Table;
 use devices::Devices;
-use std::error::Error;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -156,18 +156,4 @@ fn keep(changes: &Receiver<Note>, devices: &Mutex<Devices>) {
 
 fn lock(devices: &Mutex<Devices>) -> MutexGuard<'_, Devices> {
     devices.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn explain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

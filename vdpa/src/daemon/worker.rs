@@ -8,6 +8,7 @@ use super::progress::SharedProgress;
 use super::status::{DeviceStatus, Kicks, State};
 use super::stop::{Stop, ready};
 use super::{Note, explain};
+use crate::device::DeviceError;
 use crate::opener::Opener;
 use crate::relay::{Event, Relay};
 use nix::poll::PollTimeout;
@@ -120,7 +121,8 @@ struct Work {
 /// Why a device is no longer served.
 enum End {
     Stopped,
-    Gone,
+    /// And why.
+    Gone(String),
 }
 
 /// How often it is looked whether the thread before has ended.
@@ -143,7 +145,7 @@ impl Work {
         loop {
             let why = match self.serve() {
                 Ok(End::Stopped) => return,
-                Ok(End::Gone) => "the device is gone".to_owned(),
+                Ok(End::Gone(why)) => why,
                 Err(why) => why,
             };
             self.give_up(why);
@@ -183,7 +185,10 @@ impl Work {
                 return Ok(End::Stopped);
             }
             if gone {
-                return Ok(End::Gone);
+                // The link ends, and then it is known who closed the device.
+                self.take_events(relay)?;
+                let why = relay.why_closed().unwrap_or(DeviceError::Gone);
+                return Ok(End::Gone(explain(&why)));
             }
         }
     }

@@ -33,6 +33,12 @@ pub enum DeviceError {
     /// The device is gone.
     #[error("the device is gone")]
     Gone,
+    /// It did not give back memory, so that it was closed: nobody else may find it in their place.
+    #[error("the device did not give memory back, and was closed, to be opened anew: {why}")]
+    KeepsMemory {
+        /// What it said.
+        why: String,
+    },
     /// It has no such bytes of configuration.
     #[error("the configuration has {len} bytes, and not those from {offset} on")]
     NoConfig {
@@ -118,4 +124,18 @@ impl From<CallError> for DeviceError {
 fn show(reach: &[RangeInclusive<u64>]) -> String {
     let ranges = reach.iter().map(|range| format!("{:#x} to {:#x}", range.start(), range.end()));
     ranges.collect::<Vec<_>>().join(", ")
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -106,7 +106,8 @@ mod tests {
             mappings_max: None,
             locks_memory: true,
             translated: true,
-            restores_base: false,
+            starts_midway: false,
+            tells_base: false,
         }
     }
 

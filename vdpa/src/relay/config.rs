@@ -65,8 +65,9 @@ impl RelayConfig {
     /// What front-ends are offered.
     pub(super) fn backend(&self, device: &Capabilities) -> Result<BackendConfig, RelayError> {
         check(device)?;
-        // Nobody could say where a packed ring stands, once the device is reset.
-        let packed = if device.restores_base { feature::RING_PACKED } else { 0 };
+        // Nobody else could say where a packed ring stands, once the device is reset.
+        let goes_on = device.tells_base && device.starts_midway;
+        let packed = if goes_on { feature::RING_PACKED } else { 0 };
         let ring_size = self.limits.ring_size.min(device.ring_size_max);
         Ok(BackendConfig {
             features: device.features & (PASSED | packed),
@@ -128,7 +129,8 @@ mod tests {
             mappings_max: None,
             locks_memory: false,
             translated: false,
-            restores_base: false,
+            starts_midway: false,
+            tells_base: false,
         }
     }
 
@@ -141,12 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn packed_rings_are_offered_where_a_device_says_how_far_it_is() {
-        let mut device = device(feature::RING_PACKED);
-        let offered = |device| RelayConfig::default().backend(&device).unwrap().features;
-        assert_eq!(offered(device.clone()) & feature::RING_PACKED, 0);
-        device.restores_base = true;
-        assert_ne!(offered(device) & feature::RING_PACKED, 0);
+    fn packed_rings_are_offered_where_a_device_says_how_far_it_is_and_can_go_on_there() {
+        let offered = |starts_midway, tells_base| {
+            let device = device(feature::RING_PACKED);
+            let device = Capabilities { starts_midway, tells_base, ..device };
+            let offered = RelayConfig::default().backend(&device).unwrap().features;
+            offered & feature::RING_PACKED != 0
+        };
+        assert!(offered(true, true));
+        assert!(!offered(true, false) && !offered(false, true) && !offered(false, false));
     }
 
     #[test]

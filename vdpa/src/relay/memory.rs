@@ -2,7 +2,7 @@
 
 use super::RelayError;
 use super::error::behind;
-use crate::device::{DeviceMemory, VdpaDevice};
+use crate::device::{self, DeviceMemory, VdpaDevice, explain};
 use ringport::error::CallError;
 use ringport::link::LinkState;
 use ringport::shm::{Mapping, MemoryPolicy};
@@ -24,6 +24,8 @@ pub(super) struct Memory {
     link: Arc<LinkState>,
     shared: Vec<Shared>,
     guest: Arc<GuestMemory>,
+    /// Why the device was given up: what it said when it did not give memory back.
+    kept: Option<String>,
 }
 
 /// One region.
@@ -53,7 +55,7 @@ impl Use {
 
 impl Memory {
     pub(super) fn new(policy: MemoryPolicy, link: Arc<LinkState>) -> Result<Self, DeviceError> {
-        Ok(Self { policy, link, shared: Vec::new(), guest: guest(&[])? })
+        Ok(Self { policy, link, shared: Vec::new(), guest: guest(&[])?, kept: None })
     }
 
     /// The addresses in it.
@@ -100,14 +102,16 @@ impl Memory {
         self.change_to(next, device, used)
     }
 
+    /// Why the device was given up, if it kept memory.
+    pub(super) fn kept(&self) -> Option<device::DeviceError> {
+        self.kept.clone().map(|why| device::DeviceError::KeepsMemory { why })
+    }
+
     /// The device maps nothing of it any more, and neither do we.
     pub(super) fn release(&mut self, device: &mut dyn VdpaDevice) {
-        let ranges: Vec<_> = self.shared.iter().map(Shared::range).collect();
-        if !ranges.is_empty() {
-            // A device that is gone has no mappings.
-            let _ = device.unmap(&ranges);
-        }
-        self.shared.clear();
+        let all = std::mem::take(&mut self.shared);
+        // A device that keeps it is closed, and then has no mappings.
+        let _ = self.unmap(device, &all);
         if let Ok(empty) = guest(&[]) {
             self.guest = empty;
         }
@@ -135,8 +139,7 @@ impl Memory {
             Some(_) => self.exchange(device, &old, &new)?,
             None => {
                 map(device, &new)?;
-                // A device that keeps the old memory does not get the new one.
-                unmap(device, &old).inspect_err(|_| drop(unmap(device, &new)))?;
+                self.unmap(device, &old)?;
             }
         }
         (self.shared, self.guest) = (next, guest);
@@ -150,13 +153,31 @@ impl Memory {
         old: &[Shared],
         new: &[Shared],
     ) -> Result<(), DeviceError> {
-        unmap(device, old)?;
+        self.unmap(device, old)?;
         let Err(error) = map(device, new) else { return Ok(()) };
         if map(device, old).is_err() {
             self.shared.retain(|shared| !old.iter().any(|old| old.is(shared)));
             self.guest = guest(&self.shared)?;
         }
         Err(error)
+    }
+
+    /// Has the device give memory back. One that does not is closed: what is left in it would be in the
+    /// way of everyone to come, and in reach of the device.
+    fn unmap(&mut self, device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceError> {
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let ranges: Vec<_> = shared.iter().map(Shared::range).collect();
+        match device.unmap(&ranges) {
+            Ok(()) => Ok(()),
+            Err(gone @ device::DeviceError::Gone) => Err(behind(gone)),
+            Err(error) => {
+                device.give_up();
+                let why = self.kept.get_or_insert_with(|| explain(&error)).clone();
+                Err(behind(device::DeviceError::KeepsMemory { why }))
+            }
+        }
     }
 
     /// Maps a region here.
@@ -225,12 +246,4 @@ fn map(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceError
     }
     let memory: Vec<_> = shared.iter().map(Shared::for_device).collect();
     device.map(&memory).map_err(behind)
-}
-
-fn unmap(device: &mut dyn VdpaDevice, shared: &[Shared]) -> Result<(), DeviceError> {
-    if shared.is_empty() {
-        return Ok(());
-    }
-    let ranges: Vec<_> = shared.iter().map(Shared::range).collect();
-    device.unmap(&ranges).map_err(behind)
 }

@@ -95,7 +95,8 @@ impl Relay {
     }
 
     /// Readable when the device is being removed, or has failed, whether or not there is a front-end: then
-    /// [`into_device`](Self::into_device), and drop it. Who removes it may wait for that.
+    /// [`into_device`](Self::into_device), and drop it. Who removes it may wait for that. A device that the
+    /// relay itself has closed can be opened anew: [`why_closed`](Self::why_closed).
     #[must_use]
     pub fn gone(&self) -> BorrowedFd<'_> {
         self.0.config().gone.as_fd()
@@ -106,6 +107,13 @@ impl Relay {
     #[must_use]
     pub fn kick_thread(&self) -> Option<String> {
         self.0.config().kick_thread()
+    }
+
+    /// Why this relay closed its device, once: the device did not give back the memory of a front-end, and
+    /// the next one would have had it in its way.
+    #[must_use]
+    pub fn why_closed(&self) -> Option<crate::DeviceError> {
+        self.0.config().take_kept()
     }
 
     /// Whether nothing can happen any more: it does not reconnect, and has no connection.

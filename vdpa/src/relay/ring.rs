@@ -48,7 +48,7 @@ impl Ring {
     pub(super) fn setup(
         &self,
         memory: &GuestMemory,
-        restores_base: bool,
+        starts_midway: bool,
     ) -> Result<RingSetup, RelayError> {
         if !self.size.is_power_of_two() {
             return Err(RelayError::RingSize { ring: self.index, size: self.size });
@@ -56,7 +56,7 @@ impl Ring {
         let [descriptor_area, driver_area, device_area] = self.areas_for(memory)?;
         let base = self.base_in(memory)?;
         let beginning = RingBase::Split { avail: 0 };
-        if !restores_base && base != beginning {
+        if !starts_midway && base != beginning {
             let at = match base {
                 RingBase::Split { avail } => avail,
                 RingBase::Packed { used, .. } => used.index,

@@ -280,7 +280,7 @@ impl Session {
     fn setup_of(&self, ring: &Ring) -> Result<RingSetup, DeviceError> {
         let device = self.device.lock();
         let device = device.as_ref().ok_or(RelayError::NoDevice)?;
-        Ok(ring.setup(self.memory.guest(), device.capabilities().restores_base)?)
+        Ok(ring.setup(self.memory.guest(), device.capabilities().starts_midway)?)
     }
 
     fn with_memory(

@@ -32,7 +32,11 @@ pub(super) struct Setup {
 
 /// The device, which one session at a time uses.
 #[derive(Debug, Clone)]
-pub(super) struct SharedDevice(Arc<Mutex<Option<Box<dyn VdpaDevice>>>>);
+pub(super) struct SharedDevice {
+    device: Arc<Mutex<Option<Box<dyn VdpaDevice>>>>,
+    /// Why a session gave it up.
+    kept: Arc<Mutex<Option<crate::DeviceError>>>,
+}
 
 /// One connection.
 #[derive(Debug)]
@@ -79,7 +83,8 @@ impl Setup {
     ) -> Result<Self, DeviceError> {
         let backend = config.backend(device.capabilities())?;
         let gone = device.gone().try_clone_to_owned().map_err(CallError::io("keep an eventfd"))?;
-        let device = SharedDevice(Arc::new(Mutex::new(Some(device))));
+        let (device, kept) = (Arc::new(Mutex::new(Some(device))), Arc::default());
+        let device = SharedDevice { device, kept };
         Ok(Self { config, backend, device, gone })
     }
 
@@ -90,11 +95,16 @@ impl Setup {
     pub(super) fn take_device(&self) -> Option<Box<dyn VdpaDevice>> {
         self.device.lock().take()
     }
+
+    /// Why a session gave the device up, once.
+    pub(super) fn take_kept(&self) -> Option<crate::DeviceError> {
+        self.device.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl SharedDevice {
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Box<dyn VdpaDevice>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,7 +165,7 @@ impl endpoint::Session for Session {
             let done = match token {
                 CHANNEL => self.channel.go_on(&self.side, CHANNEL),
                 CONFIG => self.pass_on_config_change(),
-                _ => return Err(gone()),
+                _ => return Err(self.gone()),
             };
             if let Err(reason) = done
                 && !self.connection.has_hung_up()
@@ -216,6 +226,9 @@ impl endpoint::Session for Session {
         if let Some(device) = &mut *self.device.lock() {
             self.memory.release(&mut **device);
         }
+        if let Some(kept) = self.memory.kept() {
+            *self.device.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
         self.link.close();
     }
 }
@@ -229,9 +242,10 @@ impl Session {
         self.unsaid = !self.channel.is_open();
         self.channel.tell_changed(&self.side, CHANNEL)
     }
-}
 
-/// Why a connection ends whose device is being removed.
-pub(super) fn gone() -> DownReason {
-    DownReason::Protocol(super::error::behind(crate::DeviceError::Gone))
+    /// Why a connection ends whose device is being removed, or was given up.
+    fn gone(&self) -> DownReason {
+        let why = self.memory.kept().unwrap_or(crate::DeviceError::Gone);
+        DownReason::Protocol(super::error::behind(why))
+    }
 }

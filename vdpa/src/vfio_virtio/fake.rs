@@ -60,6 +60,8 @@ pub(super) struct Lies {
     pub(super) changes: usize,
     /// Nobody answers.
     pub(super) absent: bool,
+    /// Nobody answers any more after so many reads.
+    pub(super) answers: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -184,6 +186,12 @@ impl Function for Fake {
     fn read(&self, part: Part, offset: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
         assert_eq!(offset % bytes.len() as u64, 0, "an access that is not aligned");
         let mut state = self.state();
+        if let Some(left) = &mut state.lies.answers {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => state.lies.absent = true,
+            }
+        }
         if state.lies.absent {
             bytes.fill(0xff);
             return Ok(());

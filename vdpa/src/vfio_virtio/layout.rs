@@ -11,9 +11,9 @@
 use crate::device::DeviceError;
 
 /// Bytes of a configuration space in which capabilities are.
-pub(super) const CONFIG_LEN: usize = 256;
+pub const CONFIG_LEN: usize = 256;
 /// BARs that a function can have.
-pub(super) const BARS: usize = 6;
+pub const BARS: usize = 6;
 
 /// `PCI_VENDOR_ID`, `PCI_DEVICE_ID`, `PCI_SUBSYSTEM_ID`: 2 bytes each.
 const VENDOR_AT: usize = 0;
@@ -46,28 +46,35 @@ pub(super) const DOORBELL_LEN: u64 = 2;
 
 /// A part of a BAR. It is within the BAR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Structure {
-    pub(super) bar: usize,
-    pub(super) offset: u64,
-    pub(super) len: u64,
+pub struct Structure {
+    /// Number of the BAR.
+    pub bar: usize,
+    /// Where it begins there, in bytes.
+    pub offset: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 /// Where everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) common: Structure,
+pub struct Layout {
+    /// The common configuration.
+    pub common: Structure,
     /// Doorbells.
-    pub(super) notify: Structure,
+    pub notify: Structure,
     /// Bytes from one doorbell to the next.
-    pub(super) multiplier: u32,
+    pub multiplier: u32,
     /// What is the device's own kind's, if there is such.
-    pub(super) device: Option<Structure>,
+    pub device: Option<Structure>,
 }
 
 /// The virtio device id of a function. Transitional ones have it elsewhere.
 ///
+/// # Errors
+/// [`DeviceError::Gone`]: nobody answers; [`DeviceError::Unable`]: it is no virtio function.
+///
 /// Spec: VIRTIO 1.3 §4.1.2.
-pub(super) fn device_id(config: &[u8; CONFIG_LEN]) -> Result<u32, DeviceError> {
+pub fn device_id(config: &[u8; CONFIG_LEN]) -> Result<u32, DeviceError> {
     let number = |at: usize| u16::from_le_bytes([config[at], config[at + 1]]);
     match (number(VENDOR_AT), number(DEVICE_AT)) {
         (VENDOR, device @ 0x1040..=0x107f) => Ok(u32::from(device) - 0x1040),
@@ -77,8 +84,11 @@ pub(super) fn device_id(config: &[u8; CONFIG_LEN]) -> Result<u32, DeviceError> {
     }
 }
 
-/// Reads the capabilities of a configuration space, given the lengths of the BARs.
-pub(super) fn layout(config: &[u8; CONFIG_LEN], bars: &[u64; BARS]) -> Result<Layout, DeviceError> {
+/// Reads the capabilities of a configuration space, given the lengths of the BARs, 0 where there is none.
+///
+/// # Errors
+/// [`DeviceError::Absurd`]: what they say cannot be; [`DeviceError::Unable`]: what a driver needs is missing.
+pub fn layout(config: &[u8; CONFIG_LEN], bars: &[u64; BARS]) -> Result<Layout, DeviceError> {
     let [mut common, mut notify, mut device] = [None; 3];
     let mut multiplier = 0;
     for at in capabilities(config)? {
@@ -189,8 +199,11 @@ fn checked_multiplier(
 }
 
 impl Layout {
-    /// Where a doorbell is among them, by its number.
-    pub(super) fn doorbell(&self, number: u16) -> Result<u64, DeviceError> {
+    /// Where a doorbell is among them, by its number, in bytes.
+    ///
+    /// # Errors
+    /// [`DeviceError::Absurd`]: behind the end.
+    pub fn doorbell(&self, number: u16) -> Result<u64, DeviceError> {
         let at = u64::from(number) * u64::from(self.multiplier);
         if at + DOORBELL_LEN > self.notify.len {
             let len = self.notify.len;

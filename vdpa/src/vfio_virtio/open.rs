@@ -166,7 +166,8 @@ pub(super) fn ask<F: Function>(
         mappings_max: reach.mappings_left.and_then(|left| left.try_into().ok()),
         locks_memory: true,
         translated: true,
-        restores_base: false,
+        starts_midway: false,
+        tells_base: false,
     })
 }
 

@@ -153,6 +153,26 @@ fn device_that_does_not_answer_is_gone() {
 }
 
 #[test]
+fn device_that_stops_answering_at_any_access_is_gone_or_late_and_gives_back_its_eventfds() {
+    for answers in 0.. {
+        let (done, told) = started(Lies { answers: Some(answers), ..Lies::default() });
+        let Err(error) = done else {
+            assert!(answers > 10, "it was asked so often");
+            break;
+        };
+        let said = error.to_string();
+        assert!(
+            matches!(error, DeviceError::Gone | DeviceError::Absurd(_) | DeviceError::Unable(_))
+                || said.contains("no interrupt vector"),
+            "{answers}: {said}"
+        );
+        let undone = told.windows(2).position(|both| both == UNDONE);
+        let rest = &told[undone.unwrap_or_else(|| panic!("{answers}: {told:?}")) + 2..];
+        assert!(rest.iter().all(|it| matches!(it, Told::Doorbell(_, _, None))), "{rest:?}");
+    }
+}
+
+#[test]
 fn configuration_is_read_in_aligned_accesses() {
     let fake = Fake::new(Lies::default());
     let mut bytes = [0; 9];

@@ -58,7 +58,7 @@ fn wrong(ring: &RingSetup, capabilities: &Capabilities, packed: bool) -> Option<
         (ring.size > capabilities.ring_size_max, "is larger than the device can have it"),
         (!fits, "goes on at a place that it does not have"),
         (
-            ring.base.to_wire() != start && !capabilities.restores_base,
+            ring.base.to_wire() != start && !capabilities.starts_midway,
             "was in use before, and the device can only begin at the beginning: reset the driver",
         ),
     ]
@@ -116,7 +116,8 @@ mod tests {
             mappings_max: None,
             locks_memory: true,
             translated: true,
-            restores_base: true,
+            starts_midway: true,
+            tells_base: true,
         }
     }
 
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn ring_that_goes_on_is_refused_where_the_device_can_only_begin() {
-        let bare = Capabilities { restores_base: false, ..capabilities() };
+        let bare = Capabilities { starts_midway: false, ..capabilities() };
         let used = RingSetup { base: RingBase::Split { avail: 1 }, ..ring(0) };
         assert!(check(ACCESS_PLATFORM, vec![used.clone()], &bare).contains("at the beginning"));
         assert_eq!(check(ACCESS_PLATFORM, vec![ring(0)], &bare), "");

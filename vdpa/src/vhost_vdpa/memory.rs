@@ -1,14 +1,12 @@
 //! Memory that the device may use.
 
 use super::VhostVdpa;
+use super::calls::Calls;
 use super::limits::{self, Limits};
-use crate::device::{DeviceError, DeviceMemory};
+use crate::device::{DeviceError, DeviceMemory, VdpaDevice};
 use ringport::error::CallError;
-use ringport::vhost_vdpa::{AddressSpace, BackendFeatures, VhostVdpaFile};
+use ringport::vhost_vdpa::BackendFeatures;
 use std::ops::RangeInclusive;
-
-/// All rings and all memory are in the first address space.
-const SPACE: AddressSpace = AddressSpace(0);
 
 impl VhostVdpa {
     pub(super) fn map_memory(&mut self, memory: &[DeviceMemory]) -> Result<(), DeviceError> {
@@ -22,7 +20,7 @@ impl VhostVdpa {
         let max = self.capabilities.mappings_max;
         self.batch(|device| {
             let file = device.file.as_mut().ok_or(DeviceError::Gone)?;
-            map_all(file, memory).map_err(|error| limits::refused(error, worst, max))
+            map_all(&mut **file, memory).map_err(|error| limits::refused(error, worst, max))
         })?;
         self.mapped.extend(taken);
         Ok(())
@@ -40,7 +38,7 @@ impl VhostVdpa {
             let file = device.file.as_mut().ok_or(DeviceError::Gone)?;
             let mut outcome = Ok(());
             for range in ranges {
-                match file.unmap(SPACE, range) {
+                match file.unmap(range) {
                     Ok(()) => device.mapped.retain(|it| it.range != *range),
                     Err(error) => outcome = outcome.and_then(|()| Err(error.into())),
                 }
@@ -57,22 +55,22 @@ impl VhostVdpa {
         if !self.backend.has(BackendFeatures::BATCH) {
             return work(self);
         }
-        self.file.as_mut().ok_or(DeviceError::Gone)?.begin_batch(SPACE)?;
+        self.file.as_mut().ok_or(DeviceError::Gone)?.begin_batch()?;
         let done = work(self);
         // What it uses then, nobody knows.
-        let ended = self.file.as_mut().ok_or(DeviceError::Gone)?.end_batch(SPACE);
+        let ended = self.file.as_mut().ok_or(DeviceError::Gone)?.end_batch();
         ended.inspect_err(|_| self.give_up())?;
         done
     }
 }
 
 /// Maps one after the other; on an error, none of them is mapped.
-fn map_all(file: &mut VhostVdpaFile, memory: &[DeviceMemory]) -> Result<(), CallError> {
+fn map_all(file: &mut dyn Calls, memory: &[DeviceMemory]) -> Result<(), CallError> {
     for (at, DeviceMemory { iova, len, mapping, offset }) in memory.iter().enumerate() {
-        let mapped = file.map(SPACE, *iova, mapping, *offset, *len);
+        let mapped = file.map(*iova, mapping, *offset, *len);
         mapped.inspect_err(|_| {
             for DeviceMemory { iova, len, .. } in &memory[..at] {
-                let _ = file.unmap(SPACE, &(*iova..=*iova + (*len - 1)));
+                let _ = file.unmap(&(*iova..=*iova + (*len - 1)));
             }
         })?;
     }

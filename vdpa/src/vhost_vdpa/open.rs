@@ -1,5 +1,6 @@
 //! Opening a device, and asking what it can do.
 
+use super::calls::Calls;
 use super::check::RING_PACKED;
 use super::limits::subtract;
 use crate::device::{Capabilities, DeviceError};
@@ -26,7 +27,7 @@ const ENOTSUPP: i32 = 524;
 /// A device that was opened.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) file: VhostVdpaFile,
+    pub(super) file: Box<dyn Calls>,
     pub(super) backend: BackendFeatures,
     pub(super) capabilities: Capabilities,
     pub(super) doorbells: Vec<bool>,
@@ -35,6 +36,11 @@ pub(super) struct Opened {
 /// Opens a device, makes this process its owner and asks what it can do.
 pub(super) fn open(path: &Path, discovery: &Discovery) -> Result<Opened, DeviceError> {
     let file = VhostVdpaFile::open(path).map_err(|source| failed(path, source))?;
+    ask(Box::new(file), discovery)
+}
+
+/// Makes this process the owner of a device, and asks what it can do.
+pub(super) fn ask(file: Box<dyn Calls>, discovery: &Discovery) -> Result<Opened, DeviceError> {
     file.set_owner()?;
     let backend = BackendFeatures(file.backend_features()?.0 & WANTED);
     if !backend.has(BackendFeatures::MESSAGE_V2) {
@@ -43,13 +49,13 @@ pub(super) fn open(path: &Path, discovery: &Discovery) -> Result<Opened, DeviceE
     file.set_backend_features(backend)?;
     let found = file.device_number().ok();
     let found = found.and_then(|it| discovery.by_number(major(it), minor(it)));
-    let capabilities = capabilities(&file, discovery, found.as_ref(), backend)?;
+    let capabilities = capabilities(&*file, discovery, found.as_ref(), backend)?;
     let doorbells = (0..capabilities.rings).map(|ring| file.has_doorbell(ring)).collect();
     Ok(Opened { file, backend, capabilities, doorbells })
 }
 
 fn capabilities(
-    file: &VhostVdpaFile,
+    file: &dyn Calls,
     discovery: &Discovery,
     found: Option<&FoundDevice>,
     backend: BackendFeatures,
@@ -77,7 +83,8 @@ fn capabilities(
         mappings_max: mappings_max(discovery),
         locks_memory: locks_memory(discovery, found),
         translated: true,
-        restores_base: file.ring_base(0).is_ok(),
+        starts_midway: file.ring_base(0).is_ok(),
+        tells_base: suspends,
     })
 }
 

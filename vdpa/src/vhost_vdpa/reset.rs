@@ -1,9 +1,9 @@
 //! Having a device stop.
 
 use super::Running;
+use super::calls::Calls;
 use super::within::{PATIENCE, late};
 use crate::device::DeviceError;
-use ringport::vhost_vdpa::VhostVdpaFile;
 use ringport_vhost_user::backend::RingBase;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Resets a running device, and returns where each of its `rings` stood.
 pub(super) fn stop(
-    file: &VhostVdpaFile,
+    file: &dyn Calls,
     running: &Running,
     rings: u16,
     suspends: bool,
@@ -29,7 +29,7 @@ pub(super) fn stop(
 }
 
 /// Where a ring stands, if it runs and the device says something that can be.
-fn base(file: &VhostVdpaFile, running: &Running, ring: u16) -> Option<RingBase> {
+fn base(file: &dyn Calls, running: &Running, ring: u16) -> Option<RingBase> {
     let &(_, size) = running.rings.iter().find(|(index, _)| *index == ring)?;
     RingBase::from_wire(running.packed, file.ring_base(ring).ok()?, size)
 }
@@ -37,7 +37,7 @@ fn base(file: &VhostVdpaFile, running: &Running, ring: u16) -> Option<RingBase> 
 /// Resets a device, and waits until it has been.
 ///
 /// Spec: VIRTIO 1.3 §2.4.2.
-pub(super) fn reset(file: &VhostVdpaFile) -> Result<(), DeviceError> {
+pub(super) fn reset(file: &dyn Calls) -> Result<(), DeviceError> {
     file.set_status(0)?;
     let deadline = Instant::now() + PATIENCE;
     while file.status()? != 0 {
@@ -50,7 +50,7 @@ pub(super) fn reset(file: &VhostVdpaFile) -> Result<(), DeviceError> {
 }
 
 /// Gives back the eventfds of drivers, which the kernel keeps otherwise. Not before the reset.
-pub(super) fn forget_eventfds(file: &VhostVdpaFile, rings: u16) {
+pub(super) fn forget_eventfds(file: &dyn Calls, rings: u16) {
     for ring in 0..rings {
         let _ = file.set_kick(ring, None);
         let _ = file.set_call(ring, None);

@@ -1,11 +1,12 @@
 //! Having a device begin.
 
+use super::calls::Calls;
 use super::reset::{forget_eventfds, reset};
 use crate::device::{DeviceError, RingSetup, Setup};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use ringport::error::CallError;
-use ringport::vhost_vdpa::{RingAddresses, VhostVdpaFile};
+use ringport::vhost_vdpa::RingAddresses;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(super) struct Start {
 
 impl Start {
     /// Has the device begin; if it does not, it is reset.
-    pub(super) fn run(self, file: &VhostVdpaFile) -> Result<(), DeviceError> {
+    pub(super) fn run(self, file: &dyn Calls) -> Result<(), DeviceError> {
         let begun = self.begin(file);
         if begun.is_err() {
             // How it failed matters more than that this does too; but for being late.
@@ -42,7 +43,7 @@ impl Start {
         begun
     }
 
-    fn begin(&self, file: &VhostVdpaFile) -> Result<(), DeviceError> {
+    fn begin(&self, file: &dyn Calls) -> Result<(), DeviceError> {
         reset(file)?;
         self.agree(file)?;
         for index in 0..self.rings {
@@ -67,7 +68,7 @@ impl Start {
     /// Agrees on features.
     ///
     /// Spec: VIRTIO 1.3 §3.1.1.
-    fn agree(&self, file: &VhostVdpaFile) -> Result<(), DeviceError> {
+    fn agree(&self, file: &dyn Calls) -> Result<(), DeviceError> {
         let features = self.setup.features;
         file.set_status(ACKNOWLEDGE)?;
         file.set_status(ACKNOWLEDGE | DRIVER)?;
@@ -87,7 +88,7 @@ fn refused(error: CallError, features: u64) -> DeviceError {
     }
 }
 
-fn set_up(file: &VhostVdpaFile, ring: &RingSetup) -> Result<(), CallError> {
+fn set_up(file: &dyn Calls, ring: &RingSetup) -> Result<(), CallError> {
     let some = |fd| -> Option<BorrowedFd<'_>> { Some(fd) };
     let index = ring.index;
     file.set_ring_size(index, ring.size)?;

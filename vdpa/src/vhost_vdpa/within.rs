@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread::Builder;
 use std::time::Duration;
 
-/// For each thing that a device is told. Drivers that talk to firmware take a second.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// For each thing that a device is told. Drivers that talk to firmware take a second, those of tests none.
+pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 
 /// Does `work` in a thread, and waits for it. After its time it goes on alone: what it owns is given back
 /// when it ends.

@@ -27,6 +27,7 @@ pub enum Told {
     SetCall(u16),
     SetKick(u16),
     Stop,
+    GiveUp,
 }
 
 /// What it can and cannot.
@@ -39,6 +40,8 @@ pub struct FakeConfig {
     pub starts: bool,
     /// Why kicks would go through a thread while it runs.
     pub kick_thread: Option<&'static str>,
+    /// Memory is not given back.
+    pub keeps: bool,
 }
 
 impl Default for FakeConfig {
@@ -61,12 +64,14 @@ impl Default for FakeConfig {
                 mappings_max: None,
                 locks_memory: false,
                 translated: false,
-                restores_base: false,
+                starts_midway: false,
+                tells_base: false,
             },
             space: vec![2, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0],
             mappings: usize::MAX,
             starts: true,
             kick_thread: None,
+            keeps: false,
         }
     }
 }
@@ -97,7 +102,7 @@ struct State {
     /// Where rings are said to have stopped, if not where they did; as it travels.
     stopped_at: Option<u32>,
     started_at: Vec<u32>,
-    /// Nobody has it any more.
+    /// It was given up, or nobody has it any more.
     closed: bool,
 }
 
@@ -133,6 +138,11 @@ impl Fake {
 impl Handle {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, DeviceError> {
+        let state = self.lock();
+        if state.closed { Err(DeviceError::Gone) } else { Ok(state) }
     }
 
     pub fn calls(&self) -> Vec<Told> {
@@ -256,7 +266,7 @@ impl VdpaDevice for Fake {
     }
 
     fn map(&mut self, memory: &[DeviceMemory]) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         state.calls.push(Told::Map(memory.iter().map(range).collect()));
         if state.mapped.len() + memory.len() > state.config.mappings {
             let (wanted, limit) = (memory.len() as u64, state.config.mappings as u64);
@@ -267,15 +277,19 @@ impl VdpaDevice for Fake {
     }
 
     fn unmap(&mut self, ranges: &[RangeInclusive<u64>]) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         assert!(ranges.iter().all(|gone| state.mapped.iter().any(|known| range(known) == *gone)));
         state.calls.push(Told::Unmap(ranges.to_vec()));
+        if state.config.keeps {
+            let source = nix::errno::Errno::EFAULT.into();
+            return Err(DeviceError::Call { call: "unmap memory", source });
+        }
         state.mapped.retain(|known| !ranges.contains(&range(known)));
         Ok(())
     }
 
     fn start(&mut self, setup: &Setup) -> Result<(), DeviceError> {
-        let mut state = self.handle.lock();
+        let mut state = self.handle.open()?;
         let (features, rings) = (setup.features, setup.rings.len());
         state.calls.push(Told::Start { features, rings });
         assert!(state.running.is_none(), "it has begun already");
@@ -305,15 +319,23 @@ impl VdpaDevice for Fake {
         let mut state = self.handle.lock();
         state.calls.push(Told::Stop);
         let Some(Running { mut controls, .. }) = state.running.take() else { return Vec::new() };
-        let restores = state.config.capabilities.restores_base;
+        let tells = state.config.capabilities.tells_base;
         if let Some(word) = state.stopped_at {
             return vec![RingBase::from_wire(true, word, 64); 2];
         }
         let bases = controls.iter_mut().map(|control| {
             control.stop();
-            control.base().filter(|_| restores)
+            control.base().filter(|_| tells)
         });
         bases.collect()
+    }
+
+    fn give_up(&mut self) {
+        let mut state = self.handle.lock();
+        state.calls.push(Told::GiveUp);
+        (state.running, state.closed) = (None, true);
+        state.mapped.clear();
+        self.gone.write(1).unwrap();
     }
 
     fn config_changed(&self) -> BorrowedFd<'_> {

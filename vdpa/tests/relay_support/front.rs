@@ -53,6 +53,22 @@ pub fn region(guest: u64) -> MemoryRegion {
     }
 }
 
+/// Where ring `index` is in memory at guest address 0, if it is one of the two.
+pub fn address(index: u32) -> VringAddress {
+    ring_at(index, FRONT_END + STRIDE * u64::from(index % 2))
+}
+
+fn ring_at(index: u32, start: u64) -> VringAddress {
+    VringAddress {
+        index,
+        log: false,
+        descriptor_area: start,
+        driver_area: start + DRIVER_AREA,
+        device_area: start + DEVICE_AREA,
+        log_address: 0,
+    }
+}
+
 impl Front {
     /// Connects, and agrees on features; no memory is shared yet.
     pub fn connect(place: &Place, at: u64) -> Self {
@@ -91,15 +107,7 @@ impl Front {
     }
 
     pub fn addresses(&self, index: u32) -> VringAddress {
-        let start = FRONT_END + self.place_of(index);
-        VringAddress {
-            index,
-            log: false,
-            descriptor_area: start,
-            driver_area: start + DRIVER_AREA,
-            device_area: start + DEVICE_AREA,
-            log_address: 0,
-        }
+        ring_at(index, FRONT_END + self.place_of(index))
     }
 
     /// Says all of a ring but its kick.
@@ -117,6 +125,12 @@ impl Front {
         let kick = self.kicks[index as usize].as_fd();
         let said = Message::VringFd(Request::SetVringKick, self.fd_of(index));
         self.raw.ask(&said, &[kick]).is_yes()
+    }
+
+    /// The same of a ring that is not to call its driver.
+    pub fn kick_without_call(&self, index: u32) -> bool {
+        let none = VringFd { no_fd: true, ..self.fd_of(index) };
+        self.is_granted(&Message::VringFd(Request::SetVringCall, none)) && self.kick(index)
     }
 
     pub fn status(&self, status: u64) -> bool {

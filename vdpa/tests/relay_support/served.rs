@@ -2,7 +2,7 @@
 
 use ringport_vdpa::relay::Event;
 use ringport_vdpa::{Relay, RelayConfig, VdpaDevice};
-use ringport_vhost_user::device::SocketRole;
+use ringport_vhost_user::device::{DownReason, SocketRole};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A directory with a socket in it.
 #[derive(Debug)]
 pub struct Place {
-    _dir: TempDir,
+    _dir: Option<TempDir>,
     pub path: PathBuf,
 }
 
@@ -25,7 +25,12 @@ impl Place {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.sock");
-        Self { _dir: dir, path }
+        Self { _dir: Some(dir), path }
+    }
+
+    /// The same place, for as long as this one is there.
+    pub fn again(&self) -> Self {
+        Self { _dir: None, path: self.path.clone() }
     }
 
     pub fn address(&self) -> ringport::socket::SocketAddress {
@@ -43,9 +48,16 @@ pub struct Served {
 
 impl Served {
     pub fn listen(place: &Place, device: impl VdpaDevice + 'static) -> Self {
+        Self::listen_with(place, device, RelayConfig::default())
+    }
+
+    pub fn listen_with(
+        place: &Place,
+        device: impl VdpaDevice + 'static,
+        config: RelayConfig,
+    ) -> Self {
         let address = place.address();
         let device = Box::new(device);
-        let config = RelayConfig::default();
         let relay = Relay::open(&address, SocketRole::default(), config, device).unwrap();
         Self::of(relay)
     }
@@ -119,12 +131,39 @@ impl Served {
     }
 }
 
+/// How a connection ended, and whether anything was refused before.
+#[derive(Debug)]
+pub struct Ended {
+    pub reason: DownReason,
+    pub refused: bool,
+}
+
+impl Served {
+    /// Until a connection has ended, with or without a link.
+    #[track_caller]
+    pub fn ended(&self) -> Ended {
+        let mut refused = false;
+        loop {
+            match self.next() {
+                Event::RequestRefused(_) => refused = true,
+                Event::LinkDown(reason) | Event::Refused(reason) => {
+                    return Ended { reason, refused };
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+        if std::thread::panicking() {
+            // It may be what never ends.
+            return;
+        }
         if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the relay panicked");
+            assert!(thread.join().is_ok(), "the relay panicked");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::pending::RingChange;
 use super::{PeerMisbehaved, RingAddresses, RingBase, RingOffer};
+use crate::error::ControlError;
 use crate::wire::Request;
 use std::os::fd::OwnedFd;
 
@@ -35,15 +36,16 @@ impl Ring {
         }
     }
 
-    /// Everything about a ring that starts now.
+    /// Everything about a ring that is to start. What was said of it stays until it has: a front-end
+    /// that is refused may try again with nothing but the kick.
     pub(super) fn offer(
-        &mut self,
+        &self,
         packed: bool,
         kick: Option<OwnedFd>,
-    ) -> Result<RingOffer, PeerMisbehaved> {
+    ) -> Result<RingOffer, ControlError> {
         let incomplete = |missing| PeerMisbehaved::RingIncomplete { index: self.index, missing };
         if self.size == 0 {
-            return Err(incomplete(Request::SetVringNum));
+            return Err(incomplete(Request::SetVringNum).into());
         }
         let addresses = self.addresses.ok_or_else(|| incomplete(Request::SetVringAddr))?;
         let word = self.base.unwrap_or_else(|| RingBase::start(packed));
@@ -55,8 +57,8 @@ impl Ring {
             addresses,
             base,
             kick,
-            call: self.call.take(),
-            err: self.err.take(),
+            call: duplicate(self.call.as_ref())?,
+            err: duplicate(self.err.as_ref())?,
             enabled: self.enabled,
         })
     }
@@ -70,7 +72,10 @@ impl Ring {
 
     pub(super) fn apply(&mut self, change: RingChange) {
         match change {
-            RingChange::Started => self.running = true,
+            RingChange::Started => {
+                self.running = true;
+                (self.call, self.err) = (None, None);
+            }
             RingChange::Enabled(enabled) => self.enabled = enabled,
             RingChange::Log(log) => {
                 if let Some(addresses) = &mut self.addresses {
@@ -79,4 +84,9 @@ impl Ring {
             }
         }
     }
+}
+
+fn duplicate(fd: Option<&OwnedFd>) -> Result<Option<OwnedFd>, ControlError> {
+    let request = Request::SetVringKick;
+    fd.map(OwnedFd::try_clone).transpose().map_err(|_| ControlError::Failed { request })
 }

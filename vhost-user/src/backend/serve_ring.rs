@@ -6,6 +6,7 @@ use super::pending::{Change, Question, RingChange};
 use super::ring::Ring;
 use super::serve::Step;
 use super::{PeerMisbehaved, RingBase};
+use crate::error::ControlError;
 use crate::wire::{Reply, Request, VringAddress, VringFd, VringState};
 use std::os::fd::OwnedFd;
 
@@ -64,7 +65,7 @@ impl BackendMachine {
         request: Request,
         said: VringFd,
         fd: Option<OwnedFd>,
-    ) -> Result<Step, PeerMisbehaved> {
+    ) -> Result<Step, ControlError> {
         let ring = self.ring(u32::from(said.index))?;
         let index = ring.index;
         match (request, ring.running) {
@@ -84,11 +85,11 @@ impl BackendMachine {
     }
 
     /// A ring starts when its kick comes, not with the first kick.
-    fn start_ring(&mut self, index: u16, kick: Option<OwnedFd>) -> Result<Step, PeerMisbehaved> {
+    fn start_ring(&mut self, index: u16, kick: Option<OwnedFd>) -> Result<Step, ControlError> {
         let (packed, limits) = (self.is_packed(), self.size_limit());
         if self.memory.is_empty() {
             let missing = Request::SetMemTable;
-            return Err(PeerMisbehaved::RingIncomplete { index, missing });
+            return Err(PeerMisbehaved::RingIncomplete { index, missing }.into());
         }
         let ring = self.ring(u32::from(index))?;
         // The layout, or the memory for chains in flight, may have changed since the size was set.

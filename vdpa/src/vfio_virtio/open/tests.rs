@@ -26,7 +26,7 @@ fn function_says_what_it_can_do_and_is_reset_afterwards() {
     let can = ask(&fake, told(), SHORT).unwrap();
     assert_eq!((can.device_id, can.rings, can.ring_size_max, can.config_len), (1, 3, 256, 4096));
     assert_eq!(can.features, 1 << 32 | 1 << 33 | 1 << 5);
-    assert!(can.locks_memory && can.translated && !can.restores_base);
+    assert!(can.locks_memory && can.translated && !can.starts_midway && !can.tells_base);
     assert_eq!((can.mappings_max, can.iova), (Some(65_535), told().reach.iova));
     assert_eq!(fake.state().status, 0);
 }

@@ -16,7 +16,8 @@ fn capabilities() -> Capabilities {
         mappings_max: Some(8),
         locks_memory: true,
         translated: true,
-        restores_base: false,
+        starts_midway: false,
+        tells_base: false,
     }
 }
 
