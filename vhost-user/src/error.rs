@@ -19,6 +19,7 @@ use ringport::error::{CallError, QueueError};
 use ringport::port_string::ItemError;
 use ringport::shm::RegionError;
 use ringport::socket::{AddressError, SocketError};
+use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -197,6 +198,14 @@ pub enum ControlError {
         /// What was asked.
         request: Request,
     },
+    /// What the peer sent could not be duplicated, to be there when the request fails later.
+    #[error("{request} failed here: {}", words(.errno))]
+    Descriptor {
+        /// What was asked.
+        request: Request,
+        /// What the kernel said.
+        errno: i32,
+    },
     /// An answer did not come in time: ours, or a back-end's.
     #[error("no answer to {request} after {waited:?}")]
     Timeout {
@@ -227,6 +236,11 @@ pub enum ControlError {
         /// Bytes asked for.
         wanted: usize,
     },
+}
+
+/// What an error number means.
+fn words(errno: &i32) -> io::Error {
+    io::Error::from_raw_os_error(*errno)
 }
 
 impl ControlError {

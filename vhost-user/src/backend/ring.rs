@@ -87,6 +87,8 @@ impl Ring {
 }
 
 fn duplicate(fd: Option<&OwnedFd>) -> Result<Option<OwnedFd>, ControlError> {
-    let request = Request::SetVringKick;
-    fd.map(OwnedFd::try_clone).transpose().map_err(|_| ControlError::Failed { request })
+    fd.map(OwnedFd::try_clone).transpose().map_err(|error| ControlError::Descriptor {
+        request: Request::SetVringKick,
+        errno: error.raw_os_error().unwrap_or_default(),
+    })
 }
